@@ -1,0 +1,49 @@
+"""Talent Factory turns one portrait into a digital actor; this is its public face."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from talent_factory.core.config import load_yaml as load_yaml
+    from talent_factory.core.errors import TalentError as TalentError
+    from talent_factory.core.workspace import Workspace as Workspace
+    from talent_factory.core.workspace import workspace_from as workspace_from
+
+__version__ = "0.1.0"
+
+# name -> the module that owns it; loaded on first use so that `import talent_factory` stays free
+_PUBLIC = {
+    "TalentError": "talent_factory.core.errors",
+    "Workspace": "talent_factory.core.workspace",
+    "cast_actor": "talent_factory.datagen.actor",
+    "index_kits": "talent_factory.kits.index",
+    "load_base": "talent_factory.training.families",
+    "load_yaml": "talent_factory.core.config",
+    "prepare_cast": "talent_factory.dataset.prepare",
+    "prepare_folder": "talent_factory.dataset.prepare",
+    "run": "talent_factory.pipeline",
+    "train": "talent_factory.training.loop",
+    "train_kit": "talent_factory.pipeline",
+    "validate_kit": "talent_factory.kits.validate",
+    "workspace_from": "talent_factory.core.workspace",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the room that owns it."""
+    try:
+        module = _PUBLIC[name]
+    except KeyError:
+        raise AttributeError(f"module 'talent_factory' has no attribute {name!r}") from None
+    value: object = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return list(__all__)

@@ -1,0 +1,1 @@
+"""The `talent` command: thin shells that parse, call and show."""
