@@ -1,0 +1,1 @@
+"""Teach a base model one actor or one style as a LoRA."""

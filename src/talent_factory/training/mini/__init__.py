@@ -1,0 +1,1 @@
+"""How the embedded base `mini` is made, from drawings to the shipped folder."""
