@@ -1,0 +1,149 @@
+"""Check a safetensors header before any library opens the file.
+
+Format: https://github.com/huggingface/safetensors (8 bytes little-endian header length, a JSON object, tensor
+bytes). The reference reader accepts a tensor name twice, a million empty tensors and a header of 100 MB;
+nothing that we ship or load needs any of these, and each is a way to show two programs two different files.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from talent_factory.core.errors import KitError
+from talent_factory.kits.strict import StrictJsonError, parse_json
+
+MAX_HEADER_BYTES = 8 << 20
+MAX_TENSORS = 5000
+MAX_DIMENSIONS = 8
+ITEM_BYTES: Mapping[str, int] = {"F16": 2, "BF16": 2, "F32": 4, "I64": 8}
+
+Buffer = bytes | bytearray | memoryview | mmap.mmap
+
+
+class HeaderError(KitError):
+    """The file is no safetensors file that we accept; `code` is the finding that it becomes."""
+
+    def __init__(self, message: str, *, code: str = "weights-header", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy or "get the file again from its source, or pack the kit anew")
+        self.code = code
+
+
+class TensorEntry(NamedTuple):
+    """One tensor of the header; `start` and `end` are offsets in the whole file, in bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the tensor holds."""
+        return (self.end - self.start) // ITEM_BYTES[self.dtype]
+
+
+class Header(NamedTuple):
+    """The checked header: tensors in the order of their bytes, metadata, and where the tensor bytes begin."""
+
+    tensors: tuple[TensorEntry, ...]
+    metadata: dict[str, str]
+    data_start: int
+
+    def by_name(self) -> dict[str, TensorEntry]:
+        """Return the tensors by their names."""
+        return {tensor.name: tensor for tensor in self.tensors}
+
+
+def parse_header(buffer: Buffer) -> Header:
+    """Return the header of the safetensors file in `buffer`, or raise HeaderError.
+
+    Accepted: header of at most 8 MiB, unique names, at most 5,000 tensors of F16, BF16, F32 (I64 for one
+    number only), no dimension of zero, tensor bytes that follow each other without a hole and end with the
+    file, metadata from text to text.
+    """
+    size = len(buffer)
+    if size < 10:
+        raise HeaderError(f"{size} bytes are too few for a safetensors file", code="weights-truncated")
+    length = int.from_bytes(bytes(buffer[:8]), "little")
+    if length > MAX_HEADER_BYTES:
+        # Text and pickle files land here too: their first eight bytes read as a giant length.
+        raise HeaderError(f"header of {length} bytes, more than {MAX_HEADER_BYTES}: not safetensors?")
+    data_start = 8 + length
+    if data_start > size:
+        raise HeaderError(f"header ends at byte {data_start}, the file at {size}", code="weights-truncated")
+    document = _document(bytes(buffer[8:data_start]))
+    metadata = _metadata(document.pop("__metadata__", {}))
+    if not document:
+        raise HeaderError("no tensors inside", code="weights-empty")
+    if len(document) > MAX_TENSORS:
+        raise HeaderError(f"{len(document)} tensors, more than {MAX_TENSORS}")
+    entries = sorted((_entry(name, raw, data_start) for name, raw in document.items()), key=_by_start)
+    _check_layout(entries, data_start, size)
+    return Header(tuple(entries), metadata, data_start)
+
+
+def _document(raw: bytes) -> dict[str, object]:
+    if not raw.startswith(b"{"):
+        raise HeaderError("the header is not a JSON object: not a safetensors file")
+    try:
+        document = parse_json(raw)
+    except StrictJsonError as error:
+        code = "weights-duplicate" if "twice" in str(error) else "weights-header"
+        raise HeaderError(f"header: {error}", code=code) from None
+    assert isinstance(document, dict)  # it starts with a brace
+    return document
+
+
+def _metadata(raw: object) -> dict[str, str]:
+    if not isinstance(raw, dict) or not all(isinstance(value, str) for value in raw.values()):
+        raise HeaderError("__metadata__ must map text to text")
+    return raw
+
+
+def _entry(name: str, raw: object, data_start: int) -> TensorEntry:
+    shown = name[:120]
+    if not isinstance(raw, dict) or raw.keys() != {"dtype", "shape", "data_offsets"}:
+        raise HeaderError(f"{shown!r}: dtype, shape and data_offsets are needed, nothing else")
+    dtype, shape, offsets = raw["dtype"], raw["shape"], raw["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
+        raise HeaderError(
+            f"{shown!r}: type {str(dtype)[:20]} is none of {', '.join(ITEM_BYTES)}", code="weights-dtype"
+        )
+    if not _are_ints(shape) or len(shape) > MAX_DIMENSIONS or not all(shape):
+        raise HeaderError(f"{shown!r}: bad shape {str(shape)[:60]}")
+    if not _are_ints(offsets) or len(offsets) != 2:
+        raise HeaderError(f"{shown!r}: bad data_offsets")
+    count = 1
+    for dimension in shape:
+        count *= dimension
+    if dtype == "I64" and count != 1:
+        raise HeaderError(f"{shown!r}: I64 is for one number only", code="weights-dtype")
+    if offsets[1] - offsets[0] != count * ITEM_BYTES[dtype]:
+        raise HeaderError(f"{shown!r}: its bytes do not match its shape", code="weights-layout")
+    return TensorEntry(name, dtype, tuple(shape), data_start + offsets[0], data_start + offsets[1])
+
+
+def _are_ints(value: object) -> bool:
+    return isinstance(value, list) and all(type(item) is int and 0 <= item < 1 << 62 for item in value)
+
+
+def _by_start(entry: TensorEntry) -> int:
+    return entry.start
+
+
+def _check_layout(entries: list[TensorEntry], data_start: int, size: int) -> None:
+    position = data_start
+    for entry in entries:
+        if entry.start != position:
+            raise HeaderError(
+                f"{entry.name[:120]!r}: hole or overlap at byte {min(position, entry.start)}",
+                code="weights-layout",
+            )
+        position = entry.end
+    if position > size:
+        raise HeaderError(f"tensors end at byte {position}, the file at {size}", code="weights-truncated")
+    if position < size:
+        raise HeaderError(f"{size - position} bytes follow the last tensor", code="weights-layout")

@@ -1,0 +1,223 @@
+"""Know every module that a LoRA of a base may touch, with its shape, without loading the base.
+
+Names are kohya's: `lora_unet_` or `lora_te…_` and the module path with dots turned to underscores. They
+follow by rule from the model's configuration, as diffusers' UNet2DConditionModel and transformers'
+CLIPTextModel build it. SDXL's UNet carries the names of Stability's own code (`input_blocks_4_1`), because
+that is what every reader expects.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from talent_factory.core.errors import KitError
+from talent_factory.kits.strict import MAX_TEXT_BYTES, StrictJsonError, parse_object, read_regular
+
+MINI_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "mini"
+
+
+class ModuleShape(NamedTuple):
+    """What a LoRA of one module must fit; `kernel` is 0 for a linear layer, else a convolution's side."""
+
+    in_features: int
+    out_features: int
+    kernel: int
+
+    def down(self, rank: int) -> tuple[int, ...]:
+        """Return the shape of lora_down: (rank, in) or (rank, in, k, k)."""
+        return (rank, self.in_features) + (self.kernel,) * (2 if self.kernel else 0)
+
+    def up(self, rank: int) -> tuple[int, ...]:
+        """Return the shape of lora_up: (out, rank) or (out, rank, 1, 1)."""
+        return (self.out_features, rank) + ((1, 1) if self.kernel else ())
+
+
+class _Transformer(NamedTuple):
+    path: str
+    channels: int
+    depth: int
+    cross: int
+
+
+Modules = Mapping[str, ModuleShape]
+
+_SD15_UNET: Mapping[str, Any] = {
+    "block_out_channels": [320, 640, 1280, 1280],
+    "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+    "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+    "layers_per_block": 2,
+    "cross_attention_dim": 768,
+}
+_SDXL_UNET: Mapping[str, Any] = {
+    "block_out_channels": [320, 640, 1280],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "layers_per_block": 2,
+    "transformer_layers_per_block": [1, 2, 10],
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+}
+_CLIP_L: Mapping[str, Any] = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
+_CLIP_G: Mapping[str, Any] = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32}
+
+
+def expected_modules(base: str | Path) -> Modules:
+    """Return name -> shape of each module that a LoRA of `base` may hold.
+
+    `base` is "mini", "sd15", "sdxl" or the folder of a model in diffusers form. Raises KitError when the
+    folder or its configuration cannot be used.
+    """
+    if base == "sd15":
+        return _sd15()
+    if base == "sdxl":
+        return _sdxl()
+    if base == "mini":
+        return folder_modules(MINI_FOLDER)
+    if isinstance(base, Path):
+        return folder_modules(base)
+    raise KitError(
+        f"no base called {base[:60]!r}", remedy="use mini, sd15, sdxl or a folder in diffusers form"
+    )
+
+
+def base_of(base_model: str, sdx_version: str) -> str:
+    """Return the name of the base that a manifest means: mini by its name, else by the version field."""
+    if base_model == "mini":
+        return "mini"
+    return "sdxl" if sdx_version == "xl" else "sd15"
+
+
+def cross_attention_width(modules: Modules) -> int:
+    """Return the width of the text states that the base's cross-attention reads, 0 when it has none."""
+    return next((shape.in_features for name, shape in modules.items() if name.endswith("_attn2_to_k")), 0)
+
+
+@functools.lru_cache(maxsize=16)
+def folder_modules(folder: Path) -> Modules:
+    """Return the modules of a model in diffusers form from unet/config.json and text_encoder/config.json.
+
+    Raises KitError when a file is missing, is no JSON object or describes blocks that are not known here.
+    """
+    try:
+        unet = parse_object(read_regular(folder / "unet" / "config.json", limit=MAX_TEXT_BYTES))
+        text = parse_object(read_regular(folder / "text_encoder" / "config.json", limit=MAX_TEXT_BYTES))
+        found = dict(unet_modules(unet))
+        found.update(text_modules(text, prefix="lora_te"))
+    except (OSError, StrictJsonError, KeyError, TypeError, IndexError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
+        raise KitError(
+            f"the base in {folder} cannot be read: {reason}", remedy="talent doctor checks the embedded base"
+        ) from error
+    return MappingProxyType(found)
+
+
+@functools.cache
+def _sd15() -> Modules:
+    return MappingProxyType({**unet_modules(_SD15_UNET), **text_modules(_CLIP_L, prefix="lora_te")})
+
+
+@functools.cache
+def _sdxl() -> Modules:
+    return MappingProxyType(
+        {
+            **unet_modules(_SDXL_UNET, rename=_stability_path),
+            **text_modules(_CLIP_L, prefix="lora_te1"),
+            **text_modules(_CLIP_G, prefix="lora_te2"),
+        }
+    )
+
+
+def unet_modules(config: Mapping[str, Any], *, rename: Callable[[str], str] = str) -> dict[str, ModuleShape]:
+    """Return the attention, feed-forward and projection modules of a UNet2DConditionModel configuration.
+
+    `rename` maps a diffusers path such as `down_blocks.1.attentions.0` to the path in the names.
+    """
+    found: dict[str, ModuleShape] = {}
+    kernel = 0 if config.get("use_linear_projection") else 1
+    for transformer in _transformers(config):
+        prefix = "lora_unet_" + rename(transformer.path).replace(".", "_")
+        width = transformer.channels
+        square = ModuleShape(width, width, 0)
+        found[f"{prefix}_proj_in"] = found[f"{prefix}_proj_out"] = ModuleShape(width, width, kernel)
+        for block in range(transformer.depth):
+            name = f"{prefix}_transformer_blocks_{block}"
+            for part in ("to_q", "to_k", "to_v", "to_out_0"):
+                crossed = part in ("to_k", "to_v")
+                found[f"{name}_attn1_{part}"] = square
+                found[f"{name}_attn2_{part}"] = (
+                    ModuleShape(transformer.cross, width, 0) if crossed else square
+                )
+            # GEGLU: the first layer makes value and gate, four times the width each.
+            found[f"{name}_ff_net_0_proj"] = ModuleShape(width, 8 * width, 0)
+            found[f"{name}_ff_net_2"] = ModuleShape(4 * width, width, 0)
+    return found
+
+
+def text_modules(config: Mapping[str, Any], *, prefix: str) -> dict[str, ModuleShape]:
+    """Return the attention and MLP modules of a CLIPTextModel configuration, six a layer.
+
+    The names keep `text_model_` whatever version of transformers trained them: readers look for it.
+    """
+    width, inner = int(config["hidden_size"]), int(config["intermediate_size"])
+    found: dict[str, ModuleShape] = {}
+    for layer in range(int(config["num_hidden_layers"])):
+        name = f"{prefix}_text_model_encoder_layers_{layer}"
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            found[f"{name}_self_attn_{part}"] = ModuleShape(width, width, 0)
+        found[f"{name}_mlp_fc1"] = ModuleShape(width, inner, 0)
+        found[f"{name}_mlp_fc2"] = ModuleShape(inner, width, 0)
+    return found
+
+
+def _transformers(config: Mapping[str, Any]) -> Iterator[_Transformer]:
+    channels = [int(width) for width in config["block_out_channels"]]
+    levels = len(channels)
+    cross = _each(config.get("cross_attention_dim"), 1280, levels)
+    depth = _each(config.get("transformer_layers_per_block"), 1, levels)
+    layers = _each(config.get("layers_per_block"), 2, levels)
+    for level, kind in enumerate(config["down_block_types"]):
+        if _has_attention(kind):
+            for index in range(layers[level]):
+                yield _Transformer(
+                    f"down_blocks.{level}.attentions.{index}", channels[level], depth[level], cross[level]
+                )
+    if _has_attention(config.get("mid_block_type", "UNetMidBlock2DCrossAttn") or "UNetMidBlock2D"):
+        yield _Transformer("mid_block.attentions.0", channels[-1], depth[-1], cross[-1])
+    for position, kind in enumerate(config["up_block_types"]):
+        level = levels - 1 - position
+        if _has_attention(kind):
+            for index in range(layers[level] + 1):
+                yield _Transformer(
+                    f"up_blocks.{position}.attentions.{index}", channels[level], depth[level], cross[level]
+                )
+
+
+def _each(value: Any, default: int, count: int) -> list[int]:
+    value = default if value is None else value
+    return [int(item) for item in value] if isinstance(value, (list, tuple)) else [int(value)] * count
+
+
+def _has_attention(kind: str) -> bool:
+    if kind in ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D", "UNetMidBlock2DCrossAttn"):
+        return True
+    if kind in ("DownBlock2D", "UpBlock2D", "UNetMidBlock2D"):
+        return False
+    raise KeyError(f"unknown block type {kind}")
+
+
+def _stability_path(path: str) -> str:
+    """Turn a diffusers path of SDXL's UNet (two resnets a level, three going up) into Stability's."""
+    side, *rest = path.split(".")
+    if side == "mid_block":
+        return "middle_block.1"
+    level, index = int(rest[0]), int(rest[2])
+    # Down: block 0 is the first convolution and each level adds two resnets and one downsampler.
+    return (
+        f"input_blocks.{1 + 3 * level + index}.1"
+        if side == "down_blocks"
+        else f"output_blocks.{3 * level + index}.1"
+    )

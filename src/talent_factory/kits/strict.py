@@ -1,0 +1,118 @@
+"""Read small files and JSON that a stranger wrote: bounded, regular files only, nothing guessed.
+
+Python's `json` keeps the last of two equal names, accepts NaN and turns 1e999 into infinity. Each of these
+lets two readers see two different documents, so all of them are errors here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+MAX_TEXT_BYTES = 1 << 20
+MAX_DEPTH = 64
+
+
+class StrictJsonError(ValueError):
+    """The bytes are not one plain JSON document; the message says why in a few words."""
+
+
+@contextmanager
+def open_regular(path: Path, *, limit: int) -> Iterator[BinaryIO]:
+    """Open a regular file of at most `limit` bytes for reading.
+
+    Links, pipes and devices raise OSError instead of being followed or waited for; a longer file raises
+    OSError too.
+    """
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
+    with os.fdopen(os.open(path, flags), "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("not a regular file")
+        if status.st_size > limit:
+            raise OSError(f"{status.st_size} bytes, more than the {limit} allowed")
+        yield stream
+
+
+def read_regular(path: Path, *, limit: int) -> bytes:
+    """Return the bytes of a regular file of at most `limit` bytes; raises OSError as `open_regular` does."""
+    with open_regular(path, limit=limit) as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(f"more than the {limit} bytes allowed")
+    return data
+
+
+def parse_json(data: bytes) -> Any:
+    """Return the document in `data` (UTF-8), or raise StrictJsonError.
+
+    Refused beyond what JSON itself refuses: a byte order mark, a name twice in one object, NaN and infinities
+    (written out or by overflow), integers of more than 4,300 digits and nesting that exhausts the parser.
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise StrictJsonError(f"not UTF-8 at byte {error.start}") from None
+    try:
+        return _DECODER.decode(text)
+    except StrictJsonError:
+        raise
+    except RecursionError:
+        raise StrictJsonError("nested too deeply") from None
+    except ValueError as error:
+        raise StrictJsonError(f"not JSON: {error}") from None
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Like `parse_json`, and the document must be an object nested at most MAX_DEPTH levels."""
+    document = parse_json(data)
+    if not isinstance(document, dict):
+        raise StrictJsonError(f"an object is needed, not {type(document).__name__}")
+    if _depth(document) > MAX_DEPTH:
+        raise StrictJsonError(f"nested deeper than {MAX_DEPTH} levels")
+    return document
+
+
+def _depth(document: object) -> int:
+    depth, level = 0, [document]
+    while level:
+        depth += 1
+        children: list[object] = []
+        for node in level:
+            if isinstance(node, dict):
+                children.extend(node.values())
+            elif isinstance(node, list):
+                children.extend(node)
+        level = children
+    return depth
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise StrictJsonError(f"the name {twice[:80]!r} appears twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise StrictJsonError(f"the number {text[:40]} is out of range")
+    return number
+
+
+def _no_constant(text: str) -> float:
+    raise StrictJsonError(f"{text} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)

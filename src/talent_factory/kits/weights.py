@@ -1,0 +1,254 @@
+"""Judge the tensors of a LoRA file: do they fit the base, and would they change it in a sane way?
+
+The numbers are read once, straight from the mapped bytes, by one pass of numpy over each run of equal type. A
+LoRA module changes its layer by (alpha / rank) · up @ down (Hu et al. 2021, arXiv 2106.09685).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from talent_factory.kits.findings import Notes
+from talent_factory.kits.header import Buffer, Header, TensorEntry
+from talent_factory.kits.keys import Modules, ModuleShape, cross_attention_width
+from talent_factory.kits.manifest import WEIGHTS_FILE
+
+# ‖ΔW‖ as a multiple of √out, about the norm of a freshly initialised layer. Trained LoRAs lie below 0.5.
+LARGE_DELTA = 1.0
+INSANE_DELTA = 10.0
+_CHUNK_NUMBERS = 1 << 20
+
+_DOWN, _UP, _ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
+_SUFFIX = re.compile(r"(.*?)(\.lora_down\.weight|\.lora_up\.weight|\.alpha)", re.DOTALL)
+_RETRAIN = "train again; talent train keeps the last good checkpoint"
+_REPACK = "pack the kit anew from the training run"
+
+
+class LoraModule(NamedTuple):
+    """The three tensors of one module, each None when absent."""
+
+    name: str
+    down: TensorEntry | None
+    up: TensorEntry | None
+    alpha: TensorEntry | None
+
+
+class WeightFacts(NamedTuple):
+    """What the tensors say about themselves: whether text modules occur, and the alphas that do."""
+
+    text_encoder: bool
+    alphas: tuple[float, ...]
+
+
+def read_tensor(buffer: Buffer, entry: TensorEntry) -> NDArray[Any]:
+    """Return a tensor as float32 (float16 and bfloat16 widened exactly) or int64, in its shape."""
+    return _numbers(buffer, entry.dtype, entry.start, entry.numbers).reshape(entry.shape)
+
+
+def check_weights(
+    buffer: Buffer,
+    header: Header,
+    *,
+    modules: Modules,
+    base: str,
+    rank: int,
+    alpha: float | None,
+    notes: Notes,
+) -> WeightFacts:
+    """Note each way in which the tensors do not fit `modules`, `rank` and `alpha`, or are no sane numbers."""
+    found = list(_grouped(header, notes))
+    if _wrong_base(found, modules, base, notes):
+        return WeightFacts(False, ())
+    known = [module for module in found if _known(module, modules, notes)]
+    fitting = [module for module in known if _fits(module, modules[module.name], rank, notes)]
+    norms = dict(_norms(buffer, header))
+    for name, norm in norms.items():
+        if not np.isfinite(norm):
+            notes.error("not-finite", WEIGHTS_FILE, f"{name}: holds NaN or infinity", _RETRAIN)
+    alphas = {
+        m.name: float(read_tensor(buffer, m.alpha).reshape(-1)[0]) for m in fitting if m.alpha is not None
+    }
+    usable = [m for m in fitting if _alpha_holds(m, alphas.get(m.name), alpha, notes)]
+    _check_effect(buffer, usable, norms, alphas, notes)
+    text = any(module.name.startswith("lora_te") for module in known)
+    return WeightFacts(text, tuple(sorted(set(alphas.values()))))
+
+
+def _grouped(header: Header, notes: Notes) -> Iterator[LoraModule]:
+    parts: dict[str, dict[str, TensorEntry]] = {}
+    for entry in header.tensors:
+        match = _SUFFIX.fullmatch(entry.name)
+        if match is None:
+            message = f"{entry.name[:120]!r} is no lora_down, lora_up or alpha"
+            notes.error(
+                "key-unknown",
+                WEIGHTS_FILE,
+                message,
+                "kits hold plain kohya LoRA tensors only; convert the file",
+            )
+            continue
+        parts.setdefault(match[1], {})[match[2]] = entry
+    for name, tensors in parts.items():
+        yield LoraModule(name, tensors.get(_DOWN), tensors.get(_UP), tensors.get(_ALPHA))
+
+
+def _wrong_base(found: Iterable[LoraModule], modules: Modules, base: str, notes: Notes) -> bool:
+    """One finding instead of hundreds: the width of cross-attention keys tells one base from another."""
+    width = cross_attention_width(modules)
+    for module in found:
+        if module.down is None or not module.name.endswith("_attn2_to_k") or len(module.down.shape) < 2:
+            continue
+        if module.down.shape[1] != width:
+            message = f"cross-attention reads {module.down.shape[1]} numbers a token, {base} has {width}"
+            notes.error(
+                "base-mismatch", WEIGHTS_FILE, message, "correct base_model and sdx_version in talent.json"
+            )
+            return True
+    return False
+
+
+def _known(module: LoraModule, modules: Modules, notes: Notes) -> bool:
+    if module.name in modules:
+        return True
+    message = f"{module.name[:120]!r} is no module of the base"
+    notes.error(
+        "key-unknown",
+        WEIGHTS_FILE,
+        message,
+        "correct base_model in talent.json or convert the file to kohya names",
+    )
+    return False
+
+
+def _fits(module: LoraModule, shape: ModuleShape, rank: int, notes: Notes) -> bool:
+    down, up = module.down, module.up
+    if down is None or up is None:
+        missing = "lora_down" if down is None else "lora_up"
+        notes.error("pair-missing", WEIGHTS_FILE, f"{module.name}: no {missing}", _REPACK)
+        return False
+    if down.dtype == "I64" or up.dtype == "I64":
+        notes.error("weights-dtype", WEIGHTS_FILE, f"{module.name}: whole numbers as weights", _REPACK)
+        return False
+    real = down.shape[0] if down.shape else 0
+    if real != rank and down.shape == shape.down(real) and up.shape == shape.up(real):
+        message = f"{module.name}: rank {real}, talent.json says {rank}"
+        notes.error("rank", WEIGHTS_FILE, message, "correct lora_rank in talent.json")
+        return False
+    for entry, right in ((down, shape.down(rank)), (up, shape.up(rank))):
+        if entry.shape != right:
+            message = f"{entry.name}: shape {list(entry.shape)}, the base needs {list(right)}"
+            notes.error(
+                "shape", WEIGHTS_FILE, message, "correct base_model in talent.json or pack the kit anew"
+            )
+            return False
+    if module.alpha is None:
+        remedy = "add it: readers would guess alpha = rank"
+        notes.error("alpha-missing", WEIGHTS_FILE, f"{module.name}: no alpha", remedy)
+        return False
+    if module.alpha.numbers != 1:
+        notes.error(
+            "shape",
+            WEIGHTS_FILE,
+            f"{module.alpha.name}: {module.alpha.numbers} numbers, one is right",
+            _REPACK,
+        )
+        return False
+    return True
+
+
+def _alpha_holds(module: LoraModule, value: float | None, stated: float | None, notes: Notes) -> bool:
+    if value is None or not np.isfinite(value) or value <= 0:
+        notes.error("alpha-value", WEIGHTS_FILE, f"{module.name}: alpha is {value}", _REPACK)
+        return False
+    # half precision keeps three digits of an alpha such as 0.1
+    if stated is not None and abs(value - stated) > 1e-3 * stated:
+        message = f"{module.name}: alpha is {value:g}, metadata.alpha says {stated:g}"
+        notes.error("alpha-value", WEIGHTS_FILE, message, "correct metadata.alpha in talent.json")
+    return True
+
+
+def _check_effect(
+    buffer: Buffer, modules: list[LoraModule], norms: dict[str, float], alphas: dict[str, float], notes: Notes
+) -> None:
+    idle = []
+    for module in modules:
+        down, up = module.down, module.up
+        if down is None or up is None:
+            continue
+        product = norms[down.name] * norms[up.name]
+        if not np.isfinite(product):
+            continue
+        if product == 0:
+            idle.append(module.name)
+            continue
+        scale = alphas[module.name] / down.shape[0] / float(np.sqrt(up.shape[0]))
+        # ‖up‖·‖down‖ bounds ‖up @ down‖, so most modules need no product at all
+        if scale * product > LARGE_DELTA:
+            _note_size(module.name, scale * _product_norm(buffer, up, down), notes)
+    if modules and len(idle) == len(modules):
+        notes.error("all-zero", WEIGHTS_FILE, "no module changes anything: the LoRA is untrained", _RETRAIN)
+    elif idle:
+        message = f"{len(idle)} of {len(modules)} modules change nothing, the first is {idle[0]}"
+        notes.warning("zero-module", WEIGHTS_FILE, message, "leave them out of the training targets")
+
+
+def _note_size(name: str, relative: float, notes: Notes) -> None:
+    message = f"{name}: the change is {relative:.3g} times the size of a fresh layer"
+    if not relative <= INSANE_DELTA:
+        notes.error("delta-size", WEIGHTS_FILE, message, "train with a lower learning rate")
+    elif relative > LARGE_DELTA:
+        notes.warning("delta-size", WEIGHTS_FILE, message, "lower default_weight or the learning rate")
+
+
+def _product_norm(buffer: Buffer, up: TensorEntry, down: TensorEntry) -> float:
+    """Return ‖up @ down‖ by the rank-sized Gram matrices: ‖UD‖² = tr((UᵀU)(DDᵀ))."""
+    up_OR = read_tensor(buffer, up).astype(np.float64).reshape(up.shape[0], -1)
+    down_RI = read_tensor(buffer, down).astype(np.float64).reshape(down.shape[0], -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(np.sum((up_OR.T @ up_OR) * (down_RI @ down_RI.T)))
+    return float(np.sqrt(max(square, 0.0))) if square == square else float("inf")
+
+
+def _norms(buffer: Buffer, header: Header) -> Iterator[tuple[str, float]]:
+    """Yield the norm of each tensor; it is NaN or infinite exactly when the tensor holds such a number."""
+    for run in _runs(header.tensors):
+        first = run[0]
+        start = first.start
+        numbers = _numbers(buffer, first.dtype, start, sum(entry.numbers for entry in run))
+        cuts = [(entry.start - start) // ((entry.end - entry.start) // entry.numbers) for entry in run]
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.sqrt(np.add.reduceat(np.square(numbers), cuts))
+        for entry, cut, norm in zip(run, cuts, norms.tolist(), strict=True):
+            if not np.isfinite(norm) or norm == 0:
+                # single precision over- or underflowed, or the tensor truly holds such numbers: look again
+                norm = float(np.linalg.norm(numbers[cut : cut + entry.numbers].astype(np.float64)))
+            yield entry.name, norm
+
+
+def _runs(tensors: Iterable[TensorEntry]) -> Iterator[list[TensorEntry]]:
+    """Group neighbours of one type, up to about a million numbers, so that a run stays in the cache."""
+    run: list[TensorEntry] = []
+    total = 0
+    for entry in tensors:
+        if run and (entry.dtype != run[0].dtype or total + entry.numbers > _CHUNK_NUMBERS):
+            yield run
+            run, total = [], 0
+        run.append(entry)
+        total += entry.numbers
+    if run:
+        yield run
+
+
+def _numbers(buffer: Buffer, dtype: str, start: int, count: int) -> NDArray[Any]:
+    if dtype == "BF16":
+        # bfloat16 is the upper half of a float32
+        halves = np.frombuffer(buffer, dtype="<u2", count=count, offset=start)
+        return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if dtype == "F16":
+        return np.frombuffer(buffer, dtype="<f2", count=count, offset=start).astype(np.float32)
+    return np.frombuffer(buffer, dtype={"F32": "<f4", "I64": "<i8"}[dtype], count=count, offset=start)
