@@ -28,7 +28,9 @@ class Entry:
 
 # An attribute that is a typer.Typer becomes a group; a function becomes a command.
 COMMANDS = (
-    Entry("run", "talent_factory.cli.run", "run", "Portrait to rendered Talent Kit: the whole path, resumable."),
+    Entry(
+        "run", "talent_factory.cli.run", "run", "Portrait to rendered Talent Kit: the whole path, resumable."
+    ),
     Entry("cast", "talent_factory.cli.cast", "cast", "Make the 17 training images from one portrait."),
     Entry("dataset", "talent_factory.cli.dataset", "app", "Prepare images and captions for training."),
     Entry("train", "talent_factory.cli.train", "app", "Train a LoRA; resume it; see how far it is."),
@@ -37,13 +39,22 @@ COMMANDS = (
     Entry("mix", "talent_factory.cli.foundry", "mix", "Mix identity and style kits and render them."),
     Entry("base", "talent_factory.cli.base", "app", "Build and inspect the embedded base model."),
     Entry("sample", "talent_factory.cli.sample", "app", "Write the sample portrait and sample data."),
-    Entry("selftest", "talent_factory.cli.selftest", "app", "Prove promises on this machine, such as exact resume."),
+    Entry(
+        "selftest",
+        "talent_factory.cli.selftest",
+        "app",
+        "Prove promises on this machine, such as exact resume.",
+    ),
     Entry("doctor", "talent_factory.cli.doctor", "doctor", "Check this machine and say what to do about it."),
 )
 
 
 def load_command(entry: Entry) -> Any:
-    """Import the module of one command and build it. Raises ImportError or AttributeError when it is missing."""
+    """Import the module of one command and build it.
+
+    Raises:
+        ImportError, AttributeError: the table names something that is not there.
+    """
     target = getattr(import_module(entry.module), entry.attribute)
     if isinstance(target, typer.Typer):
         command: Any = typer.main.get_group(target)
@@ -95,7 +106,9 @@ def _show_version(wanted: bool) -> None:
 def _global_options(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
-    progress: Annotated[str, typer.Option(help="auto, bar, lines, json (JSON lines on stderr) or none.")] = "auto",
+    progress: Annotated[
+        str, typer.Option(help="auto, bar, lines, json (JSON lines on stderr) or none.")
+    ] = "auto",
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -106,7 +119,7 @@ def _global_options(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run `talent` and leave with its exit code: 0 ok, 1 failed, 2 usage, 3 partial or refused, 130 cancelled."""
+    """Run `talent` and leave: 0 ok, 1 failed, 2 usage, 3 partial or refused, 130 cancelled."""
     raise SystemExit(run(sys.argv[1:] if argv is None else argv))
 
 
@@ -149,7 +162,11 @@ def _explain(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "talent"
-        return error.format_message() if hasattr(error, "format_message") else str(error), f"{command} --help", 2
+        return (
+            error.format_message() if hasattr(error, "format_message") else str(error),
+            f"{command} --help",
+            2,
+        )
     if isinstance(error, OSError):
         from talent_factory.core.files import disk_full, is_no_room
 

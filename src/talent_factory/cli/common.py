@@ -1,4 +1,4 @@
-"""What all commands share: how results are shown, how progress is shown, and the options they have in common."""
+"""What all commands share: how results and progress are shown, and the options they have in common."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from talent_factory.core.console import ConsoleReporter, ProgressMode
     from talent_factory.core.plan import Plan
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show steps, time, memory, disk and cost; do nothing.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show steps, time, memory, disk and cost; do nothing.")
+]
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option(
@@ -109,8 +113,9 @@ def show_plan(plan: Plan, as_json: bool) -> None:
 
 
 class DefaultCommandGroup(TyperGroup):
-    """A group whose first command also runs without its name: `talent train CONFIG` is `talent train start CONFIG`.
+    """A group whose first command also runs without its name.
 
+    `talent train CONFIG` is `talent train start CONFIG`.
     Use it as `typer.Typer(cls=DefaultCommandGroup)`; the command that is registered first is the default.
     """
 
@@ -123,7 +128,7 @@ class DefaultCommandGroup(TyperGroup):
 
 @contextmanager
 def run_guarded() -> Iterator[None]:
-    """Turn the errors a user may see into one line on stderr and an exit code; for entry points without `talent`."""
+    """Turn errors into one line on stderr and an exit code, for entry points other than `talent`."""
     from talent_factory.cli.app import report_error
 
     try:
@@ -131,4 +136,6 @@ def run_guarded() -> Iterator[None]:
     except SystemExit:
         raise
     except BaseException as error:
-        raise SystemExit(report_error(error, as_json="--json" in sys.argv, debug="--debug" in sys.argv)) from None
+        raise SystemExit(
+            report_error(error, as_json="--json" in sys.argv, debug="--debug" in sys.argv)
+        ) from None

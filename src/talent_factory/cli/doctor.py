@@ -16,7 +16,9 @@ _MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "error": ("error", 
 
 def doctor(
     workspace: WorkspaceOption = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also ask torch for its device; takes seconds.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also ask torch for its device; takes seconds.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check this machine and say what to do about it; exit code 1 when something must be mended first."""

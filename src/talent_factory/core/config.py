@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -22,18 +22,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 class _Loader(yaml.SafeLoader):
     """Safe YAML with the plain scalars of YAML 1.2: `1e-4` is a number, `no` and `2026-01-01` are text."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else id(key_node)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands here twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+    # the base class declares it on instances and fills it on the class
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
 
 def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
@@ -70,8 +60,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping of at most 1 MiB.
 
     Raises:
-        ConfigError: the file is missing, too large, not UTF-8, not YAML, not a mapping with text keys, holds a key
-            twice, or aliases that expand without end.
+        ConfigError: the file is missing, too large, not UTF-8, not YAML, not a mapping with text keys, holds
+            a key twice, or has aliases that expand without end.
     """
     path = Path(path)
     try:
@@ -80,7 +70,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(f"config {path} does not exist", remedy="check the path") from None
     except OSError as error:
-        raise ConfigError(f"config {path} cannot be read: {error.strerror}", remedy="check the path") from None
+        raise ConfigError(
+            f"config {path} cannot be read: {error.strerror}", remedy="check the path"
+        ) from None
     if len(data) > _MAX_BYTES:
         raise ConfigError(f"config {path} is larger than 1 MiB", remedy="give a config, not data")
     try:
@@ -98,15 +90,21 @@ def parse_yaml(text: str, *, source: str) -> dict[str, Any]:
         if node is None:
             return {}
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{source} is not a mapping of keys to values", remedy="write `key: value` lines")
+            raise ConfigError(
+                f"{source} is not a mapping of keys to values", remedy="write `key: value` lines"
+            )
         _count_expanded(node, {}, set(), source)
         data = loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {_yaml_problem(error)}", remedy="correct that line") from None
+        raise ConfigError(
+            f"{source} is not valid YAML: {_yaml_problem(error)}", remedy="correct that line"
+        ) from None
     except RecursionError:
         raise ConfigError(f"{source} is nested too deeply", remedy="flatten it") from None
     except ValueError as error:
-        raise ConfigError(f"{source} holds a value that cannot be read: {error}", remedy="correct it") from None
+        raise ConfigError(
+            f"{source} holds a value that cannot be read: {error}", remedy="correct it"
+        ) from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -120,13 +118,15 @@ def parse(model: type[ModelT], data: Mapping[str, Any], *, source: str) -> Model
     """Turn `data` into a typed config.
 
     Raises:
-        ConfigError: names every unknown key with the nearest valid one, every missing key and every bad value.
+        ConfigError: names each unknown key with the nearest valid one, each missing key and each bad value.
     """
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
         text = "; ".join(problems_of(error, model))
-        raise ConfigError(f"{source}: {text}", remedy=f"edit {source} and run the same command again") from None
+        raise ConfigError(
+            f"{source}: {text}", remedy=f"edit {source} and run the same command again"
+        ) from None
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -186,6 +186,7 @@ def _count_expanded(node: yaml.Node, known: dict[int, int], open_nodes: set[int]
         return known[id(node)]
     children: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
+        _refuse_twice(node, source)
         children = [child for pair in node.value for child in pair]
     elif isinstance(node, yaml.SequenceNode):
         children = list(node.value)
@@ -196,6 +197,15 @@ def _count_expanded(node: yaml.Node, known: dict[int, int], open_nodes: set[int]
         raise ConfigError(f"{source} has aliases that expand too far", remedy="write the values out")
     known[id(node)] = total
     return total
+
+
+def _refuse_twice(node: yaml.MappingNode, source: str) -> None:
+    seen: set[str] = set()
+    for key in (pair[0] for pair in node.value):
+        if isinstance(key, yaml.ScalarNode) and key.value in seen:
+            line = key.start_mark.line + 1
+            raise ConfigError(f"{source}, line {line}: the key '{key.value}' stands twice", remedy="keep one")
+        seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

@@ -22,7 +22,9 @@ class ConsoleReporter:
     Use it as a context manager, or call `close()`, so that the terminal is left clean.
     """
 
-    def __init__(self, *, mode: ProgressMode = "auto", quiet: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, *, mode: ProgressMode = "auto", quiet: bool = False, stream: TextIO | None = None
+    ) -> None:
         self._stream = stream if stream is not None else sys.stderr
         self._mode = _resolve(mode, quiet=quiet, stream=self._stream)
         self._bar: Progress | None = None
@@ -65,7 +67,14 @@ class ConsoleReporter:
             return
         if self._mode == "json":
             self._json(
-                {"event": "progress", "stage": stage, "done": done, "total": total, "unit": unit, "note": note}
+                {
+                    "event": "progress",
+                    "stage": stage,
+                    "done": done,
+                    "total": total,
+                    "unit": unit,
+                    "note": note,
+                }
             )
         elif self._mode == "bar":
             self._draw(stage, done, total, unit=unit, note=note)

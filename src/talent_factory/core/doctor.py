@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from talent_factory.core.errors import TalentError
-from talent_factory.core.files import atomic_path, is_no_room, sha256_file
+from talent_factory.core.files import SUMS, check_sums, is_no_room, write_bytes
 from talent_factory.core.records import Record
 from talent_factory.core.workspace import Workspace
 
@@ -59,7 +59,7 @@ def worst(findings: list[Finding]) -> Literal["ok", "warn", "error"]:
 
 def _python() -> list[Finding]:
     text = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - installers can be told to ignore requires-python
         return [Finding(severity="error", subject="python", message=text, remedy="use Python 3.11 or newer")]
     return [Finding(severity="ok", subject="python", message=text)]
 
@@ -88,7 +88,9 @@ def _heic() -> list[Finding]:
         version = metadata.version("pillow-heif")
     except metadata.PackageNotFoundError:
         remedy = "pip install -c constraints.txt 'talent-factory[heic]', or save portraits as PNG or JPEG"
-        return [Finding(severity="warn", subject="heic", message="HEIC portraits cannot be read", remedy=remedy)]
+        return [
+            Finding(severity="warn", subject="heic", message="HEIC portraits cannot be read", remedy=remedy)
+        ]
     return [Finding(severity="ok", subject="heic", message=f"pillow-heif {version}")]
 
 
@@ -108,9 +110,15 @@ def _disk(root: Path) -> list[Finding]:
     free = shutil.disk_usage(place).free / 2**30
     text = f"{free:.1f} GB free at {place}"
     if free < 0.2:
-        return [Finding(severity="error", subject="disk", message=text, remedy="free some space or use --workspace")]
+        return [
+            Finding(
+                severity="error", subject="disk", message=text, remedy="free some space or use --workspace"
+            )
+        ]
     if free < 2:
-        return [Finding(severity="warn", subject="disk", message=text, remedy="free some space before long runs")]
+        return [
+            Finding(severity="warn", subject="disk", message=text, remedy="free some space before long runs")
+        ]
     return [Finding(severity="ok", subject="disk", message=text)]
 
 
@@ -119,9 +127,9 @@ def _write_access(root: Path) -> list[Finding]:
     remedy = "choose a folder that you may write to with --workspace"
     try:
         # the same steps as every real write, in the folder that exists; nothing stays behind
-        with atomic_path(place / f".tmp-{os.getpid()}-doctor") as probe:
-            probe.write_bytes(b"x" * 4096)
-        (place / f".tmp-{os.getpid()}-doctor").unlink()
+        probe = place / f".talent-doctor-{os.getpid()}"
+        write_bytes(probe, b"x" * 4096)
+        probe.unlink()
     except TalentError as error:
         return [Finding(severity="error", subject="workspace", message=error.message, remedy=remedy)]
     except OSError as error:
@@ -135,26 +143,14 @@ def _base(folder: Path = BASE_FOLDER) -> list[Finding]:
     if missing:
         message = f"the embedded base lacks {', '.join(missing)}"
         return [Finding(severity="error", subject="base mini", message=message, remedy=_REINSTALL)]
-    sums = folder / "SHA256SUMS"
-    if not sums.exists():
+    if not (folder / SUMS).exists():
         message = "the embedded base has no list of digests"
         return [Finding(severity="warn", subject="base mini", message=message, remedy=_REINSTALL)]
-    broken = _mismatches(folder, sums.read_text("utf-8"))
+    broken = check_sums(folder)
     if broken:
         message = f"changed or missing: {', '.join(broken)}"
         return [Finding(severity="error", subject="base mini", message=message, remedy=_REINSTALL)]
     return [Finding(severity="ok", subject="base mini", message="all parts present, digests match")]
-
-
-def _mismatches(folder: Path, sums: str) -> list[str]:
-    """Names in a list of `sha256  name` lines whose file is missing or differs."""
-    broken = []
-    for line in sums.splitlines():
-        digest, _, name = line.partition("  ")
-        path = folder / name.strip()
-        if name and (not path.is_file() or sha256_file(path) != digest.strip()):
-            broken.append(name.strip())
-    return broken
 
 
 def _kits(talents: Path) -> list[Finding]:

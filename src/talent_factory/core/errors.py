@@ -1,21 +1,21 @@
 """The one tree of errors that a user may see, each with a remedy and an exit code.
 
-    TalentError (1)
-    ├── UsageError (2)
-    │   └── ConfigError
-    ├── FileError          a file of ours is missing, damaged or of another version
-    ├── PortraitError      the image an actor starts from cannot be used
-    ├── DatasetError       images, captions or their manifest do not fit together
-    ├── KitError           a Talent Kit is broken or unfit
-    ├── BaseError          a base model is missing or broken
-    ├── ProviderError      an image provider failed
-    ├── TrainingDiverged   the loss left the finite numbers
-    ├── WorkspaceBusy      another process holds the lock
-    ├── DiskFull           the file system took no more bytes
-    ├── ResumeRefused (3)  config or data changed since the run began
-    ├── PolicyRefused (3)  a rule or a budget says no
-    ├── PartialResult (3)  some of the work is done, some failed
-    └── Cancelled (130)    the user asked to stop
+TalentError (1)
+├── UsageError (2)
+│   └── ConfigError
+├── FileError          a file of ours is missing, damaged or of another version
+├── PortraitError      the image an actor starts from cannot be used
+├── DatasetError       images, captions or their manifest do not fit together
+├── KitError           a Talent Kit is broken or unfit
+├── BaseError          a base model is missing or broken
+├── ProviderError      an image provider failed
+├── TrainingDiverged   the loss left the finite numbers
+├── WorkspaceBusy      another process holds the lock
+├── DiskFull           the file system took no more bytes
+├── ResumeRefused (3)  config or data changed since the run began
+├── PolicyRefused (3)  a rule or a budget says no
+├── PartialResult (3)  some of the work is done, some failed
+└── Cancelled (130)    the user asked to stop
 """
 
 from __future__ import annotations

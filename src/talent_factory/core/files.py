@@ -1,7 +1,7 @@
 """Writes that either happen whole or not at all, and the hashes that name contents.
 
-Every write goes to a temporary neighbour on the same file system, is flushed to the disk, renamed into place, and
-the folder is flushed too; a kill at any moment leaves the old content or the new one, never a mixture.
+Every write goes to a temporary neighbour on the same file system, is flushed to the disk, renamed into place,
+and the folder is flushed too; a kill at any moment leaves the old content or the new one, never a mixture.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from talent_factory.core.errors import DiskFull, FileError
 _PREFIX = ".tmp-"
 _OLD = ".old-"
 _CHUNK = 1 << 20
+SUMS = "SHA256SUMS"
 # EFBIG is what a file-size limit or a FAT disk answers: for the user it is the same lack of room
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -32,7 +33,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path to fill; on success it becomes `target`, on any error it vanishes.
 
-    The temporary name ends like the target's, so libraries that choose a format by suffix choose the same one.
+    The temporary name ends like the target's, for libraries that choose a format by suffix.
 
     Raises:
         DiskFull: the file system took no more bytes; an existing target is untouched.
@@ -143,6 +144,24 @@ def sha256_tree(root: Path, *, exclude: Container[str] = ()) -> str:
         # both parts have a fixed end, so no two different trees can feed the same bytes
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + sha256_file(path).encode() + b"\n")
     return digest.hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """Write `SHA256SUMS` into `folder`: `digest  relative/name` lines that sha256sum(1) reads."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    lines = [f"{sha256_file(folder / name)}  {name}\n" for name in names if name != SUMS]
+    write_text(folder / SUMS, "".join(lines))
+
+
+def check_sums(folder: Path) -> list[str]:
+    """Names listed in `folder`/SHA256SUMS whose file is missing or has another content."""
+    broken = []
+    for line in (folder / SUMS).read_text("utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        path = folder / name
+        if not path.is_file() or sha256_file(path) != digest:
+            broken.append(name)
+    return broken
 
 
 def fsync_folder(folder: Path) -> None:

@@ -36,7 +36,9 @@ def read_record(path: Path, model: type[RecordT]) -> RecordT:
         return model.model_validate(data)
     except ValidationError as error:
         text = "; ".join(problems_of(error, model))
-        raise FileError(f"{path} does not fit {model.__name__}: {text}", remedy="restore it or make it anew") from None
+        raise FileError(
+            f"{path} does not fit {model.__name__}: {text}", remedy="restore it or make it anew"
+        ) from None
 
 
 def write_record(path: Path, record: BaseModel) -> None:

@@ -6,9 +6,9 @@ import hashlib
 
 
 def derive_seed(*parts: str | int) -> int:
-    """A seed in 0 .. 2^63 - 1 from the sha256 over the parts, the same on every machine and in every order of calls.
+    """A seed in 0 .. 2^63 - 1 from the sha256 over the parts: the same on every machine, at any time.
 
-    Each part is fed with its type and length, so ("ab", "c") and ("a", "bc"), or 1 and "1", give different seeds.
+    Each part is fed with its type and length, so ("ab", "c") and ("a", "bc"), or 1 and "1", differ.
     """
     digest = hashlib.sha256()
     for part in parts:

@@ -29,7 +29,7 @@ class StopSignal:
 def graceful_stop() -> Iterator[StopSignal]:
     """Turn the first SIGTERM or Ctrl-C into a request; the second Ctrl-C interrupts at once.
 
-    Handlers are put back at the end. Outside the main thread Python allows none, so the signal is only an object.
+    Handlers are put back at the end. Outside the main thread Python allows none; then only `request()` asks.
     """
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():

@@ -68,7 +68,7 @@ def workspace_from(path: Path | None = None) -> Workspace:
 
 
 def check_id(text: str) -> str:
-    """Return `text` when it is a talent id such as `avatar.identity.dot_kairo`; it is then safe as a folder name.
+    """Return `text` when it is a talent id such as `avatar.identity.dot_kairo`, safe as a folder name.
 
     Raises:
         UsageError: anything else, a trailing newline included.
@@ -108,10 +108,13 @@ def exclusive(path: Path) -> Iterator[None]:
     descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         if not _try_lock(descriptor):
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() if hasattr(os, "pread") else ""
+            holder = (
+                os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() if hasattr(os, "pread") else ""
+            )
             who = f"process {holder}" if holder.isdecimal() else "another process"
             raise WorkspaceBusy(
-                f"{path} is in use by {who}", remedy="wait until it ends, or choose another folder with --workspace"
+                f"{path} is in use by {who}",
+                remedy="wait until it ends, or choose another folder with --workspace",
             )
         # the file stays after release: removing it would let two processes lock two different files
         os.ftruncate(descriptor, 0)
