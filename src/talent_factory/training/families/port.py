@@ -1,0 +1,101 @@
+"""What the training, the samplers and the measures need from a base model, whatever family it is of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(eq=False)
+class Base:
+    """A frozen text-to-image model: all parameters have `requires_grad` False and are in eval mode.
+
+    The UNet may run in bf16; VAE, text encoder and every tensor that crosses this port are float32.
+    """
+
+    name: str
+    """What a kit's `base_model` says: "mini" or the folder it was loaded from."""
+    revision: str
+    """sha256 over the contents of all parts."""
+    vae_revision: str
+    """sha256 over the VAE alone: cached latents depend on nothing else."""
+    resolution: int
+    """Side in pixels that the base was trained for."""
+    unet: nn.Module
+    vae: nn.Module
+    text_encoder: nn.Module
+    tokenizer: Any
+    alphas_cumprod: Tensor
+    """(T,) float32 on the CPU."""
+    latent_scale: float
+    class_prompts: tuple[str, ...] = ()
+    """Plain prompts without any token; base preservation draws from them."""
+    _pixels_per_latent: int = field(default=8)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet lives."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision that the UNet computes in."""
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent, 4 in all v1 models."""
+        return int(self.vae.config.latent_channels)  # type: ignore[union-attr,arg-type]
+
+    def latent_side(self, pixels: int) -> int:
+        """The side of the latent of an image side in pixels."""
+        return pixels // self._pixels_per_latent
+
+    def token_ids(self, prompts: Sequence[str]) -> Tensor:
+        """Tokenise to (B, T) int64; longer prompts are cut, shorter ones padded, as v1 models were trained."""
+        encoded = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=self.tokenizer.model_max_length,
+            return_tensors="pt",
+        )
+        ids: Tensor = encoded.input_ids
+        return ids.to(self.device)
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """The text states that cross-attention reads: (B, T, C) float32; gradients flow if the caller allows."""
+        states: Tensor = self.text_encoder(self.token_ids(prompts)).last_hidden_state
+        return states.float()
+
+    @torch.no_grad()
+    def encode_images(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the posterior for images in -1..1: two (B, 4, H/8, W/8) float32.
+
+        Both are in the UNet's units (already multiplied by the latent scale): a sample is mean + std * randn.
+        """
+        posterior = self.vae.encode(images_BCHW.to(self.device)).latent_dist  # type: ignore[operator]
+        return posterior.mean * self.latent_scale, posterior.std * self.latent_scale
+
+    @torch.no_grad()
+    def decode(self, latents_BCHW: Tensor) -> Tensor:
+        """Images (B, 3, H, W) float32 in -1..1 of latents in the UNet's units."""
+        image: Tensor = self.vae.decode(latents_BCHW.float() / self.latent_scale).sample  # type: ignore[operator]
+        return image.clamp(-1.0, 1.0)
+
+    def predict_noise(self, latents_BCHW: Tensor, timesteps_B: Tensor, context_BTC: Tensor) -> Tensor:
+        """The UNet's estimate of the noise: (B, 4, H, W) float32. Timesteps may be fractions."""
+        latents = latents_BCHW.to(self.dtype)
+        if latents.device.type == "cpu":
+            latents = latents.contiguous(memory_format=torch.channels_last)
+        noise: Tensor = self.unet(latents, timesteps_B, context_BTC.to(self.dtype)).sample
+        return noise.float()
+
+    def modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """The parts that a LoRA may adapt, with kohya's prefix of their names."""
+        yield "lora_unet", self.unet
+        yield "lora_te", self.text_encoder

@@ -1,0 +1,45 @@
+"""How noise grows over the timesteps of the v1 models, and how the learning rate goes over the steps of a run."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+LearningRateCurve = Literal["cosine", "linear", "constant"]
+
+
+def v1_alphas_cumprod(*, steps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
+    """The `scaled_linear` schedule of Stable Diffusion 1.x: (steps,) float32, falling from ~1 to ~0.005.
+
+    Source: Rombach et al. 2022 (arXiv:2112.10752), configs/stable-diffusion/v1-inference.yaml.
+    """
+    betas = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
+    return torch.cumprod(1.0 - betas, dim=0).float()
+
+
+def add_noise(latents_BCHW: Tensor, noise_BCHW: Tensor, alphas_cumprod: Tensor, timesteps_B: Tensor) -> Tensor:
+    """The forward process q(x_t | x_0) (Ho et al. 2020, eq. 4): (B, C, H, W)."""
+    alpha = alphas_cumprod[timesteps_B].view(-1, 1, 1, 1)
+    return alpha.sqrt() * latents_BCHW + (1.0 - alpha).sqrt() * noise_BCHW
+
+
+def signal_to_noise(alphas_cumprod: Tensor, timesteps_B: Tensor) -> Tensor:
+    """The ratio alpha / (1 - alpha) at each timestep: (B,)."""
+    alpha = alphas_cumprod[timesteps_B]
+    return alpha / (1.0 - alpha)
+
+
+def learning_rate_factor(
+    step: int, *, total: int, warmup: int = 0, curve: LearningRateCurve = "cosine", floor: float = 0.0
+) -> float:
+    """The share of the peak learning rate at `step` (0-based) of `total`: a pure function, nothing to resume."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if curve == "constant":
+        return 1.0
+    along = (step - warmup) / max(1, total - warmup)
+    fall = 1.0 - along if curve == "linear" else 0.5 * (1.0 + math.cos(math.pi * along))
+    return floor + (1.0 - floor) * fall
