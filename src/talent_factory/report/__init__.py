@@ -1,0 +1,1 @@
+"""One self-contained page for every run: what went in, what was learnt, what comes out."""

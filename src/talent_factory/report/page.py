@@ -1,0 +1,61 @@
+"""Write the page: one HTML file with its pictures, style and script inside, that asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from talent_factory.core.files import write_text
+from talent_factory.core.plan import duration
+from talent_factory.report.content import ReportContent
+from talent_factory.report.curve import loss_curve
+from talent_factory.report.pictures import embed
+
+
+def write_report(content: ReportContent, target: Path) -> Path:
+    """Render `content` to `target` atomically and return it.
+
+    Raises FileError when a picture cannot be read, DiskFull when there is no room.
+    """
+    write_text(target, render_page(content))
+    return target
+
+
+def render_page(content: ReportContent) -> str:
+    """The page as text. Everything from `content` is escaped; only our own style, script and curve are not."""
+    style, script = _asset("page.css"), _asset("page.js")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals["embed"] = embed
+    environment.filters["duration"] = duration
+    return environment.from_string(_asset("page.html.j2")).render(
+        c=content,
+        curve=loss_curve(content.loss),
+        slowest=max((timing.seconds for timing in content.timings), default=0.0) or 1.0,
+        total=sum(timing.seconds for timing in content.timings),
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """A content security policy that allows this very style and script, inline pictures, and nothing else."""
+    return (
+        f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _asset(name: str) -> str:
+    return files("talent_factory.report").joinpath(name).read_text(encoding="utf-8")
