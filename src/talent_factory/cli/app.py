@@ -132,6 +132,8 @@ def run(argv: Sequence[str]) -> int:
         return stop.exit_code
     except (Exception, KeyboardInterrupt) as error:
         return report_error(error, as_json="--json" in arguments, debug=debug)
+    if result == 130:  # typer has already turned Ctrl-C into this exit code, without a word
+        return report_error(KeyboardInterrupt(), as_json="--json" in arguments, debug=debug)
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
 

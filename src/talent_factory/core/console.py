@@ -87,7 +87,7 @@ class ConsoleReporter:
             self._bar.start()
         detail = f"{self._pace(stage, done, total, unit)}  {note}".rstrip()
         if stage not in self._tasks:
-            self._tasks[stage] = self._bar.add_task(stage, total=total)
+            self._tasks[stage] = self._bar.add_task(stage, total=total, detail="")
         self._bar.update(self._tasks[stage], completed=done, total=total, detail=detail)
         if done >= total:
             self._bar.refresh()
