@@ -1,0 +1,141 @@
+"""The painter behind the image-provider port: no network, no key, no cost, and honest about what it made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from talent_factory.core.errors import ProviderError
+from talent_factory.providers.embedded.framing import canvas_size
+from talent_factory.providers.embedded.painter import MEDIA, paint
+from talent_factory.providers.embedded.raster import U8
+from talent_factory.providers.port import Capabilities, EditRequest, JobState
+
+# Small and quick: the pictures are noisy, so a higher level costs seconds and gains little.
+_PNG_LEVEL = 3
+
+
+@dataclass
+class _Job:
+    request: EditRequest
+    portrait_sha256: str
+    state: JobState = "succeeded"
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class EmbeddedPainter:
+    """Classical image stylisation as an `ImageEditor`.
+
+    `submit` only writes the request down; `fetch` paints, in the caller's thread, and may be called from many at
+    once. Job ids follow from the request and the portrait's bytes, so the same request is the same job everywhere.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, _Job] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return "embedded"
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            media=tuple(MEDIA),
+            any_aspect=True,
+            max_in_flight=os.cpu_count() or 1,
+            seed=True,
+            network=False,
+            methods={medium: recipe.method for medium, recipe in MEDIA.items()},
+            augmentations=frozenset(medium for medium, recipe in MEDIA.items() if recipe.augmentation),
+        )
+
+    def submit(self, request: EditRequest) -> str:
+        """Raises ProviderError for a medium or aspect the painter cannot do, or a portrait that cannot be read."""
+        if request.medium not in MEDIA:
+            raise ProviderError(
+                f"slot {request.slot}: the embedded painter knows no medium {request.medium!r}",
+                remedy="one of " + ", ".join(MEDIA),
+            )
+        canvas_size(request.aspect, request.long_side)
+        portrait_sha256 = hashlib.sha256(_read(request)).hexdigest()
+        facts = request.model_dump(mode="json", exclude={"portrait"}) | {"portrait": portrait_sha256}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        job_id = f"embedded-{digest[:24]}"
+        with self._lock:
+            known = self._jobs.get(job_id)
+            if known is None or known.state in ("cancelled", "failed"):
+                self._jobs[job_id] = _Job(request, portrait_sha256)
+        return job_id
+
+    def poll(self, job_id: str) -> JobState:
+        return self._job(job_id).state
+
+    def fetch(self, job_id: str) -> bytes:
+        """Paint and encode. Raises ProviderError when the job was cancelled or its portrait changed since."""
+        job = self._job(job_id)
+        if job.state == "cancelled":
+            raise ProviderError(f"job {job_id} was cancelled", remedy="submit the request again")
+        with job.lock:
+            try:
+                return _encode(_paint(job))
+            except ProviderError:
+                job.state = "failed"
+                raise
+
+    def cancel(self, job_id: str) -> None:
+        self._job(job_id).state = "cancelled"
+
+    def find(self, seed: int) -> str | None:
+        with self._lock:
+            return next((job_id for job_id, job in self._jobs.items() if job.request.seed == seed), None)
+
+    def _job(self, job_id: str) -> _Job:
+        with self._lock:
+            job = self._jobs.get(job_id)
+        if job is None:
+            raise ProviderError(f"the embedded painter has no job {job_id!r}", remedy="submit the request first")
+        return job
+
+
+def _read(request: EditRequest) -> bytes:
+    try:
+        return request.portrait.read_bytes()
+    except OSError as error:
+        raise ProviderError(
+            f"slot {request.slot}: cannot read the portrait {request.portrait}: {error.strerror}",
+            remedy="check the path",
+        ) from error
+
+
+def _paint(job: _Job) -> U8:
+    request = job.request
+    data = _read(request)
+    if hashlib.sha256(data).hexdigest() != job.portrait_sha256:
+        raise ProviderError(
+            f"slot {request.slot}: the portrait {request.portrait} changed after the job was submitted",
+            remedy="submit the request again",
+        )
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    if decoded is None:
+        raise ProviderError(
+            f"slot {request.slot}: {request.portrait} is not an image the painter can read",
+            remedy="normalise the portrait first, or save it as PNG or JPEG",
+        )
+    portrait: U8 = np.asarray(decoded, np.uint8)
+    painted = paint(
+        portrait, medium=request.medium, seed=request.seed, aspect=request.aspect, long_side=request.long_side
+    )
+    return painted.image
+
+
+def _encode(image_HWC: U8) -> bytes:
+    ok, data = cv2.imencode(".png", image_HWC[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
+    if not ok:
+        raise ProviderError("the picture could not be encoded as PNG", remedy="report this with the portrait's size")
+    return data.tobytes()

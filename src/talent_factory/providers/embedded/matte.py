@@ -1,0 +1,130 @@
+"""Who is in front: a soft mask of the portrait's subject and the box of its head, without any learned model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from talent_factory.providers.embedded.raster import F32, U8, f32, grid, guided, luminance, smoothstep, stretch, to_uint8
+
+_WORK_SIDE = 192
+_SURE_BACKGROUND, _SURE_SUBJECT, _MAYBE_BACKGROUND, _MAYBE_SUBJECT = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Soft mask `alpha_HW` (0..1) and head box (left, top, right, bottom) as fractions of the portrait."""
+
+    alpha_HW: F32
+    head: tuple[float, float, float, float]
+
+
+def find_subject(image_HWC: F32, *, seed: int) -> Subject:
+    """GrabCut (Rother, Kolmogorov, Blake 2004) seeded by where portraits keep their subject, refined to the edges.
+
+    A result that cannot be a person (almost nothing, almost everything, a flat picture) gives way to the bare prior.
+    """
+    height, width = image_HWC.shape[:2]
+    scale = min(1.0, _WORK_SIDE / max(height, width))
+    small_w, small_h = max(8, round(width * scale)), max(8, round(height * scale))
+    small = f32(cv2.resize(image_HWC, (small_w, small_h), interpolation=cv2.INTER_AREA))
+    prior = _prior(small_h, small_w)
+    mask = _grabcut(small, prior, seed)
+    coarse = prior_alpha(small_h, small_w) if mask is None else f32(cv2.GaussianBlur(mask, (0, 0), 0.8))
+    gray = luminance(image_HWC)
+    radius = max(1, round(1.6 / scale))
+    alpha = guided(gray, np.clip(stretch(coarse, gray), 0, 1), radius, 1e-3)
+    return Subject(smoothstep(0.25, 0.75, alpha), _head_box(coarse))
+
+
+def prior_alpha(height: int, width: int) -> F32:
+    """Head and shoulders where a portrait usually has them: the answer when the picture gives none."""
+    x, y = grid(height, width)
+    x, y = x / width - 0.5, y / height
+    head = 1.0 - np.hypot(x / 0.2, (y - 0.42) / 0.28)
+    shoulders = np.minimum(0.16 + 0.24 * smoothstep(0.66, 0.86, f32(y)) - np.abs(x), y - 0.6) * 6
+    return smoothstep(-0.12, 0.12, f32(np.maximum(head, shoulders)))
+
+
+def _prior(height: int, width: int) -> U8:
+    """GrabCut's starting labels; the middle column is subject, the upper border is not."""
+    x, y = grid(height, width)
+    x, y = (x + 0.5) / width - 0.5, (y + 0.5) / height
+    labels = np.full((height, width), _MAYBE_BACKGROUND, np.uint8)
+    body = (np.abs(x) < 0.12 + 0.26 * np.clip((y - 0.45) / 0.3, 0, 1)) & (y > 0.45)
+    head = np.hypot(x / 0.3, (y - 0.42) / 0.36) < 1
+    labels[body | head] = _MAYBE_SUBJECT
+    core = (np.hypot(x / 0.09, (y - 0.5) / 0.1) < 1) | ((np.abs(x) < 0.07) & (y > 0.55))
+    labels[core] = _SURE_SUBJECT
+    border = ((np.abs(x) > 0.46) & (y < 0.5)) | (y < 0.025)
+    labels[border] = _SURE_BACKGROUND
+    return labels
+
+
+def _grabcut(small_HWC: F32, labels: U8, seed: int) -> F32 | None:
+    image = np.ascontiguousarray(to_uint8(small_HWC))
+    if float(image.std(axis=(0, 1)).max()) < 2.0 or min(image.shape[:2]) < 16:
+        return None
+    background, subject = np.zeros((1, 65)), np.zeros((1, 65))
+    # GrabCut draws from OpenCV's own generator, which belongs to the thread: it is set anew at every use.
+    cv2.setRNGSeed(seed & 0x7FFFFFFF)
+    try:
+        cv2.grabCut(image, labels, (0, 0, 0, 0), background, subject, 4, cv2.GC_INIT_WITH_MASK)
+    except cv2.error:
+        return None  # too few pixels of one kind for its colour models
+    mask = _main_part((labels == _SURE_SUBJECT) | (labels == _MAYBE_SUBJECT))
+    share = float(mask.mean())
+    return mask if 0.06 < share < 0.88 else None
+
+
+def _main_part(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> F32:
+    """The largest connected piece with its holes filled."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    if len(stats) < 2:
+        return np.zeros(mask.shape, np.float32)
+    piece = (labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
+    side = max(3, round(min(mask.shape) * 0.02) | 1)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    piece = np.asarray(cv2.morphologyEx(piece, cv2.MORPH_CLOSE, kernel), np.uint8)
+    piece = np.asarray(cv2.morphologyEx(piece, cv2.MORPH_OPEN, kernel), np.uint8)
+    contours, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros_like(piece)
+    if contours:
+        cv2.drawContours(filled, [max(contours, key=cv2.contourArea)], -1, 1, cv2.FILLED)
+    return f32(filled)
+
+
+def _head_box(coarse_HW: F32) -> tuple[float, float, float, float]:
+    """From the crown down to the neck: the first clear narrowing of the outline below its first bulge."""
+    height, width = coarse_HW.shape
+    inside = coarse_HW > 0.5
+    widths = f32(inside.sum(axis=1) / width)
+    rows = np.flatnonzero(widths > 0.04)
+    if rows.size == 0:
+        return 0.3, 0.14, 0.7, 0.7
+    top = int(rows[0])
+    window = max(1, round(height * 0.03))
+    smooth = f32(np.convolve(np.pad(widths, window, mode="edge"), np.ones(2 * window + 1) / (2 * window + 1), "valid"))
+    bottom = _neck(smooth, top, limit=min(height, top + round(0.72 * height)))
+    columns = np.flatnonzero(inside[top:bottom].mean(axis=0) > 0.18)
+    left, right = (int(columns[0]), int(columns[-1]) + 1) if columns.size else (0.3 * width, 0.7 * width)
+    # A wide collar can hide the neck; a head is never wider than it is tall.
+    bottom = min(height, max(bottom, top + round(1.15 * (right - left))))
+    return left / width, top / height, right / width, bottom / height
+
+
+def _neck(widths: F32, top: int, limit: int) -> int:
+    peak, lowest = 0.0, math.inf
+    place = top
+    for row in range(top, limit):
+        value = float(widths[row])
+        if value > peak and lowest > 0.85 * peak:
+            peak, lowest = value, math.inf
+        elif value < lowest:
+            lowest, place = value, row
+        elif lowest < 0.8 * peak and value > 1.2 * lowest:
+            return max(place, top + 2)
+    return max(top + 2, min(limit, top + round(0.6 * (len(widths) - top))))
