@@ -1,0 +1,171 @@
+"""Image folders as other tools make and want them: plain, kohya `N_token class`, metadata.jsonl."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from talent_factory.core.errors import DatasetError
+from talent_factory.core.files import atomic_folder, write_text
+from talent_factory.dataset.manifest import DatasetManifest
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
+)
+CAPTION_SUFFIXES = (".txt", ".caption")
+METADATA = "metadata.jsonl"
+
+_KOHYA = re.compile(r"(\d{1,5})_(.+)")
+_MAX_CAPTION = 16_384
+_MAX_METADATA = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One image of a user's folder; `caption` is None when it has none, `repeats` is a kohya folder's."""
+
+    path: Path
+    name: str
+    caption: str | None
+    repeats: int = 1
+
+
+def read_folder(folder: Path) -> list[Source]:
+    """The images of `folder` with their captions, in name order.
+
+    Captions come from `NAME.txt` or `NAME.caption` beside the image, or from `metadata.jsonl`; images may lie
+    in the folder itself or in kohya subfolders `N_token class`, whose name is the caption where not one of
+    their images has one, as in kohya. Hidden files are passed over. Raises DatasetError for a missing or
+    empty folder, captions without images, two images of one name, and metadata that cannot be read.
+    """
+    if not folder.exists():
+        raise DatasetError(
+            f"{folder}: no such folder", remedy="check the path, or make images: talent cast PORTRAIT"
+        )
+    if not folder.is_dir():
+        raise DatasetError(
+            f"{folder} is a file, not a folder of images", remedy="name the folder that holds them"
+        )
+    found = _read_plain(folder, prefix="", repeats=1, default=None)
+    for sub in sorted(_visible(folder), key=lambda path: path.name):
+        if sub.is_dir() and (match := _KOHYA.fullmatch(sub.name)):
+            repeats = max(1, int(match[1]))
+            found += _read_plain(sub, prefix=f"{sub.name}/", repeats=repeats, default=match[2].strip())
+    if not found:
+        raise DatasetError(
+            f"{folder} holds no images",
+            remedy="put PNG, JPEG or WEBP files with .txt captions in it, or make them: talent cast PORTRAIT",
+        )
+    return found
+
+
+def write_kohya(dataset: Path, manifest: DatasetManifest, out: Path) -> Path:
+    """Write `out/N_token class/NN.png` with `.txt` beside, one folder a repeat count; returns `out`."""
+    with atomic_folder(_fresh(out)) as folder:
+        for item in manifest.items:
+            name = f"{item.repeats}_{manifest.token} {manifest.class_noun}".strip()
+            place = folder / name
+            place.mkdir(exist_ok=True)
+            shutil.copyfile(dataset / item.file, place / Path(item.file).name)
+            (place / Path(item.file).name).with_suffix(".txt").write_text(item.caption + "\n", "utf-8")
+    return out
+
+
+def write_metadata_jsonl(dataset: Path, manifest: DatasetManifest) -> Path:
+    """Write `metadata.jsonl` (Hugging Face ImageFolder: file_name, text) into the dataset folder."""
+    rows = [json.dumps({"file_name": i.file, "text": i.caption}, ensure_ascii=False) for i in manifest.items]
+    write_text(dataset / METADATA, "\n".join(rows) + "\n")
+    return dataset / METADATA
+
+
+def _fresh(out: Path) -> Path:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DatasetError(f"{out} exists and is not empty", remedy="name a new folder with --out")
+    return out
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def _read_plain(folder: Path, *, prefix: str, repeats: int, default: str | None) -> list[Source]:
+    files = [path for path in _visible(folder) if path.is_file()]
+    images = sorted((p for p in files if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda path: path.name)
+    texts = {p.stem: p for p in files if p.suffix.lower() in CAPTION_SUFFIXES and p.stem.lower() != "readme"}
+    told = _read_metadata(folder / METADATA) if (folder / METADATA).is_file() else {}
+    _refuse_twins(folder, images)
+    _refuse_orphans(folder, images, texts, told)
+    captions = {path: _caption_of(path, texts, told) for path in images}
+    if default and images and all(caption is None for caption in captions.values()):
+        captions = dict.fromkeys(images, default)
+    return [Source(path, prefix + path.name, captions[path], repeats) for path in images]
+
+
+def _caption_of(path: Path, texts: dict[str, Path], told: dict[str, str]) -> str | None:
+    if path.stem in texts:
+        return _read_caption(texts[path.stem])
+    return told.get(path.name)
+
+
+def _read_caption(path: Path) -> str:
+    if path.stat().st_size > _MAX_CAPTION:
+        raise DatasetError(
+            f"{path}: more than {_MAX_CAPTION // 1024} KiB, no caption", remedy="shorten or remove it"
+        )
+    try:
+        return " ".join(path.read_bytes().decode("utf-8-sig").split())
+    except UnicodeDecodeError:
+        raise DatasetError(f"{path}: not UTF-8 text", remedy="save it as UTF-8") from None
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    if path.stat().st_size > _MAX_METADATA:
+        raise DatasetError(f"{path}: too large", remedy="split the folder")
+    told: dict[str, str] = {}
+    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            told[Path(str(row["file_name"])).name] = " ".join(str(row["text"]).split())
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise DatasetError(
+                f"{path} line {number}: no file_name and text in it",
+                remedy='write {"file_name": "a.png", "text": "..."} on each line',
+            ) from None
+    return told
+
+
+def _refuse_twins(folder: Path, images: list[Path]) -> None:
+    stems: dict[str, Path] = {}
+    for path in images:
+        twin = stems.setdefault(path.stem, path)
+        if twin is not path:
+            raise DatasetError(
+                f"{folder}: {twin.name} and {path.name} would share one caption", remedy="rename one of them"
+            )
+
+
+def _refuse_orphans(folder: Path, images: list[Path], texts: dict[str, Path], told: dict[str, str]) -> None:
+    stems = {path.stem for path in images}
+    names = {path.name for path in images}
+    orphans = sorted(path.name for stem, path in texts.items() if stem not in stems)
+    orphans += sorted(f"{METADATA}: {name}" for name in told if name not in names)
+    if orphans and (images or told):
+        raise DatasetError(
+            f"{folder}: {len(orphans)} captions without an image: {few(orphans)}",
+            remedy="add the image of that name or remove the caption",
+        )
+    if orphans:
+        raise DatasetError(
+            f"{folder} holds captions but no images: {few(orphans)}",
+            remedy="put the images of those names beside them",
+        )
+
+
+def few(names: list[str]) -> str:
+    """The first names of a list, for an error that must stay one line."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

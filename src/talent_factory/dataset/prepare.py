@@ -1,0 +1,263 @@
+"""Make a dataset from a cast or from a user's folder; the same inputs are never prepared twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from talent_factory.core.doctor import Finding
+from talent_factory.core.errors import DatasetError, PortraitError
+from talent_factory.core.files import atomic_folder, json_text, sha256_bytes, sha256_file
+from talent_factory.core.records import write_record
+from talent_factory.core.workspace import check_token
+from talent_factory.datagen.cast import CastManifest, CastSlot, load_cast
+from talent_factory.datagen.portrait import normalise
+from talent_factory.dataset.captions import CaptionStyle, cast_caption, portrait_caption, with_trigger
+from talent_factory.dataset.frame import background_word, fit
+from talent_factory.dataset.layout import Source, few, read_folder
+from talent_factory.dataset.lint import lint_captions
+from talent_factory.dataset.manifest import (
+    DATASET_FILE,
+    IMAGES,
+    DatasetManifest,
+    Item,
+    Kind,
+    Mode,
+    load_dataset,
+    verify_files,
+)
+
+# Part of every source key: raise it when the pixels or captions made from the same inputs change.
+_METHOD = "prepare-1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """What a dataset is to become."""
+
+    kind: Kind
+    token: str
+    class_noun: str
+    resolution: int
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """One image to bring to size; `caption` gets the finished image, since it may name its background."""
+
+    path: Path
+    caption: Callable[[Image.Image], str]
+    source: str
+    method: str = ""
+    augmentation: bool = False
+    repeats: int = 1
+
+
+def prepare_cast(
+    cast: Path,
+    *,
+    out: Path,
+    resolution: int,
+    mode: Mode = "crop",
+    style: CaptionStyle | None = None,
+    include_portrait: bool = False,
+) -> DatasetManifest:
+    """Turn the finished images of the cast in `cast` into a dataset in `out` and return its manifest.
+
+    Images are brought to `resolution` pixels (see `frame.fit` for `mode`), captions come from the recipe's
+    words. Failed slots are left out. Raises DatasetError when the cast is missing, damaged or without images.
+    """
+    manifest = load_cast(cast)
+    words = style or CaptionStyle()
+    if not manifest.done:
+        raise DatasetError(f"{cast} holds no finished images", remedy="run talent cast again")
+    pictures = [_of_slot(cast, manifest, slot, words, resolution) for slot in manifest.done]
+    if include_portrait:
+        pictures.append(_of_portrait(cast, manifest, words, resolution))
+    key = _key(["cast", manifest.fingerprint, resolution, mode, words.model_dump(), include_portrait])
+    aim = _Aim("identity", manifest.token, manifest.class_noun, resolution, mode)
+    return _write(pictures, out=out, key=key, aim=aim)
+
+
+def prepare_folder(
+    folder: Path,
+    *,
+    out: Path,
+    kind: Kind,
+    token: str,
+    class_noun: str,
+    resolution: int,
+    mode: Mode = "crop",
+) -> DatasetManifest:
+    """Turn a user's folder of images and captions (see `layout.read_folder`) into a dataset in `out`.
+
+    An identity caption without the token gets "TOKEN CLASS" in front. Raises DatasetError naming the files
+    for an empty folder, an image without caption, a caption without image, and images that cannot be read.
+    """
+    aim = _Aim(kind, token, class_noun, resolution, mode)
+    sources = _captioned(folder, aim)
+    return _prepare_sources(folder, sources, out=out, key=_folder_key(sources, aim), aim=aim)
+
+
+def prepare_cached(
+    folder: Path,
+    *,
+    datasets: Path,
+    kind: Kind,
+    token: str,
+    class_noun: str,
+    resolution: int,
+    mode: Mode = "crop",
+) -> Path:
+    """Prepare `folder` below `datasets` under a name made of its contents, unless it is there already."""
+    aim = _Aim(kind, token, class_noun, resolution, mode)
+    sources = _captioned(folder, aim)
+    key = _folder_key(sources, aim)
+    out = datasets / f"{token or kind}-{key[:12]}"
+    _prepare_sources(folder, sources, out=out, key=key, aim=aim)
+    return out
+
+
+def check_dataset(folder: Path) -> list[Finding]:
+    """All that can be said about the dataset in `folder`: files against the manifest, captions, mixture."""
+    manifest = load_dataset(folder)
+    findings = verify_files(folder, manifest)
+    findings += manifest.findings
+    if manifest.augmented:
+        count = f"{manifest.augmented} of {len(manifest.items)}"
+        message = f"{count} images are augmentations of the portrait, not new photographs"
+        findings.append(Finding(severity="ok", subject="mixture", message=message))
+    return findings
+
+
+def _of_slot(
+    cast: Path, manifest: CastManifest, slot: CastSlot, style: CaptionStyle, resolution: int
+) -> _Picture:
+    path = cast / slot.file
+    if not path.is_file() or sha256_file(path) != slot.sha256:
+        raise DatasetError(
+            f"{path} is missing or was changed after casting", remedy="run talent cast again to make it anew"
+        )
+
+    def caption(image: Image.Image) -> str:
+        place = background_word(image) if not slot.caption.place else ""
+        return cast_caption(manifest, slot, place=place, style=style, resolution=resolution)
+
+    return _Picture(path, caption, f"cast slot {slot.number} {slot.name}", slot.method, slot.augmentation)
+
+
+def _of_portrait(cast: Path, manifest: CastManifest, style: CaptionStyle, resolution: int) -> _Picture:
+    def caption(image: Image.Image) -> str:
+        return portrait_caption(manifest, place=background_word(image), style=style, resolution=resolution)
+
+    return _Picture(cast / manifest.portrait.file, caption, "portrait", "original")
+
+
+def _prepare_sources(
+    folder: Path, sources: Sequence[Source], *, out: Path, key: str, aim: _Aim
+) -> DatasetManifest:
+    inside, around = out.resolve(), folder.resolve()
+    if inside == around or around in inside.parents:
+        raise DatasetError(f"{out} lies in the folder that is read", remedy="name another folder with --out")
+    return _write([_of_source(source, aim) for source in sources], out=out, key=key, aim=aim)
+
+
+def _of_source(source: Source, aim: _Aim) -> _Picture:
+    text = source.caption or ""
+    if aim.kind == "identity":
+        text, _ = with_trigger(text, token=aim.token, class_noun=aim.class_noun)
+    return _Picture(source.path, lambda image: text, source.name, "given", repeats=source.repeats)
+
+
+def _captioned(folder: Path, aim: _Aim) -> list[Source]:
+    """The sources of `folder`, each with a caption."""
+    if aim.token or aim.kind == "identity":
+        check_token(aim.token)
+    sources = read_folder(folder)
+    bare = [source.name for source in sources if not source.caption]
+    if bare:
+        raise DatasetError(
+            f"{folder}: {len(bare)} of {len(sources)} images have no caption: {few(bare)}",
+            remedy=f"write {Path(bare[0]).stem}.txt beside it, with the words that describe the picture",
+        )
+    return sources
+
+
+def _folder_key(sources: Sequence[Source], aim: _Aim) -> str:
+    rows = [[source.name, sha256_file(source.path), source.caption, source.repeats] for source in sources]
+    return _key(["folder", aim.kind, aim.token, aim.class_noun, aim.resolution, aim.mode, rows])
+
+
+def _key(parts: list[object]) -> str:
+    return sha256_bytes(json_text([_METHOD, *parts]).encode())
+
+
+def _write(pictures: Sequence[_Picture], *, out: Path, key: str, aim: _Aim) -> DatasetManifest:
+    """Write images, captions and manifest as one folder that appears whole, unless it is there already."""
+    before = _already(out, key)
+    if before is not None:
+        return before
+    with atomic_folder(out) as folder:
+        (folder / IMAGES).mkdir()
+        items = tuple(_item(picture, folder, number, aim) for number, picture in enumerate(pictures, start=1))
+        manifest = DatasetManifest(
+            kind=aim.kind,
+            token=aim.token,
+            class_noun=aim.class_noun,
+            resolution=aim.resolution,
+            mode=aim.mode,
+            source_key=key,
+            items=items,
+            findings=lint_captions(
+                [(item.file, item.caption) for item in items],
+                kind=aim.kind,
+                token=aim.token,
+                class_noun=aim.class_noun,
+            ),
+        )
+        write_record(folder / DATASET_FILE, manifest)
+    return manifest
+
+
+def _already(out: Path, key: str) -> DatasetManifest | None:
+    """The manifest in `out` when it is whole and of the same inputs. Foreign folders are refused."""
+    if not out.exists():
+        return None
+    if out.is_dir() and not any(out.iterdir()):
+        return None
+    if not (out / DATASET_FILE).is_file():
+        raise DatasetError(f"{out} exists and is no dataset", remedy="name a new folder with --out")
+    try:
+        manifest = load_dataset(out)
+    except DatasetError:
+        return None
+    broken = [f for f in verify_files(out, manifest) if f.severity == "error"]
+    return manifest if manifest.source_key == key and not broken else None
+
+
+def _item(picture: _Picture, folder: Path, number: int, aim: _Aim) -> Item:
+    try:
+        whole = normalise(picture.path, max_side=4096, min_side=16).image
+    except PortraitError as error:
+        raise DatasetError(error.message, remedy=error.remedy or "replace or remove that file") from error
+    image = fit(whole, resolution=aim.resolution, mode=aim.mode)
+    file = f"{IMAGES}/{number:02d}.png"
+    path = folder / file
+    image.save(path, format="PNG", compress_level=6)
+    caption = picture.caption(image)
+    path.with_suffix(".txt").write_text(caption + "\n", "utf-8")
+    return Item(
+        file=file,
+        sha256=sha256_file(path),
+        caption=caption,
+        width=image.width,
+        height=image.height,
+        source=picture.source,
+        method=picture.method,
+        augmentation=picture.augmentation,
+        repeats=picture.repeats,
+    )
