@@ -58,7 +58,7 @@ docs: $(STAMP)  ## Write docs/cli.md from the commands themselves
 	$(BIN)/python -m talent_factory.cli.reference --write docs/cli.md
 
 bench: $(STAMP)  ## Measure the figures of benchmarks/README.md again
-	$(BIN)/python benchmarks/run.py
+	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:  ## Remove what can be made again: caches, builds and the demo workspace
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO_WORKSPACE) src/*.egg-info
