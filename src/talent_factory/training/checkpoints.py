@@ -17,7 +17,7 @@ from torch import Tensor
 from talent_factory.core.errors import FileError, ResumeRefused
 from talent_factory.core.files import atomic_folder, clear_leftovers, read_json, sha256_file, write_json
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 FORMAT = 1
 TENSORS = "tensors.safetensors"
@@ -119,7 +119,9 @@ def restore_optimizer(
             f"the checkpoint holds {meta['class']} over {meta['sizes']} parameters, "
             f"this run has {type(optimizer).__name__} over {sizes}"
         )
-    for group, saved in zip(optimizer.param_groups, cast("list[dict[str, Any]]", meta["groups"]), strict=True):
+    for group, saved in zip(
+        optimizer.param_groups, cast("list[dict[str, Any]]", meta["groups"]), strict=True
+    ):
         for key, value in saved.items():
             group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
     entries = [*tensors.items(), *cast("dict[str, Any]", meta["scalars"]).items()]

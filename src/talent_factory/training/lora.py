@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from talent_factory.core.errors import KitError
 from talent_factory.core.seeds import derive_seed
-
-Targets = Literal["attention", "transformer", "transformer+conv"]
+from talent_factory.training.config import Targets
 
 UNET_PREFIX = "lora_unet"
 TEXT_PREFIX = "lora_te"
@@ -28,7 +26,7 @@ TEXT_PREFIX = "lora_te"
 # By path, because diffusers' paths are what the names are made of. Text encoder layers match all three.
 _TEXT = r"(?:^|\.)encoder\.layers\.\d+\.(?:self_attn\.(?:q|k|v|out)_proj|mlp\.fc[12])$"
 _ATTENTION = r"(?:^|\.)attentions\.\d+\..*\.attn[12]\.to_(?:q|k|v|out\.0)$"
-_TRANSFORMER = r"(?:^|\.)attentions\.\d+\.(?:proj_in|proj_out|.*\.attn[12]\.to_(?:q|k|v|out\.0)|.*\.ff\.net\.\d+(?:\.proj)?)$"
+_TRANSFORMER = rf"{_ATTENTION}|(?:^|\.)attentions\.\d+\.(?:proj_in|proj_out|.*\.ff\.net\.\d+(?:\.proj)?)$"
 _CONV = r"(?:^|\.)(?:resnets|downsamplers|upsamplers)\.\d+\.(?:conv\d?|conv_shortcut|time_emb_proj)$"
 _PATTERNS: Mapping[Targets, re.Pattern[str]] = {
     "attention": re.compile(f"{_TEXT}|{_ATTENTION}"),
@@ -43,7 +41,9 @@ class LoraLayer(nn.Module):
     def __init__(self, target: nn.Linear | nn.Conv2d, *, rank: int, seed: int) -> None:
         super().__init__()
         self.rank = rank
-        self._conv = (target.stride, target.padding, target.dilation) if isinstance(target, nn.Conv2d) else None
+        self._conv = (
+            (target.stride, target.padding, target.dilation) if isinstance(target, nn.Conv2d) else None
+        )
         if isinstance(target, nn.Conv2d):
             down_shape: tuple[int, ...] = (rank, target.in_channels, *target.kernel_size)
             up_shape: tuple[int, ...] = (target.out_channels, rank, 1, 1)
@@ -62,11 +62,11 @@ class LoraLayer(nn.Module):
         if self._conv is None:
             return F.linear(F.linear(x, down), up)
         stride, padding, dilation = self._conv
-        return F.conv2d(F.conv2d(x, down, None, stride, padding, dilation), up)  # type: ignore[arg-type]
+        return F.conv2d(F.conv2d(x, down, None, stride, padding, dilation), up)
 
 
 class LoraNetwork(nn.Module):
-    """All low-rank layers of one model, hooked into its forward; the model itself is not copied or changed."""
+    """All low-rank layers of one model, hooked into its forward; the model itself is not copied."""
 
     def __init__(self, *, rank: int, alpha: float) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class LoraNetwork(nn.Module):
 
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the weights from a kohya file; raises KitError when a layer is missing or has another shape."""
+        """Take the weights from a kohya file; raises KitError when a layer is missing or misshapen."""
         for name, layer in self._named():
             for part, parameter in (("lora_down", layer.down), ("lora_up", layer.up)):
                 key = f"{name}.{part}.weight"
@@ -183,7 +183,7 @@ def kohya_name(path: str, *, prefix: str) -> str:
 class Merged:
     """What a merge replaced, so that it can be taken back exactly; usable as a context manager."""
 
-    originals: Sequence[tuple[nn.Parameter, Tensor]]
+    originals: Sequence[tuple[Tensor, Tensor]]
 
     def __len__(self) -> int:
         return len(self.originals)
@@ -213,10 +213,12 @@ def merge_into(
     """
     layers = dict(target_layers(module, prefix=prefix))
     names = sorted({key.split(".", 1)[0] for key in tensors if key.startswith(f"{prefix}_")})
-    planned: list[tuple[nn.Parameter, Tensor]] = []
+    planned: list[tuple[Tensor, Tensor]] = []
     for name in names:
         if name not in layers:
-            raise KitError(f"the LoRA names {name}, which this base does not have", remedy="choose a kit of this base")
+            raise KitError(
+                f"the LoRA names {name}, which this base does not have", remedy="choose a kit of this base"
+            )
         parameter = layers[name].weight
         change = low_rank_delta(tensors, name).to(parameter.device)
         if change.numel() != parameter.numel() or change.shape[0] != parameter.shape[0]:

@@ -27,7 +27,7 @@ def part_revision(folder: Path, part: str) -> str:
     if not files:
         raise BaseError(
             f"{folder} is no base model: it has no {part}",
-            remedy="name the folder of a Stable Diffusion 1.5 model in diffusers form, or use base_model: mini",
+            remedy="name the folder of a Stable Diffusion 1.5 model in diffusers form, or write mini",
         )
     return _digest([(path.name, sha256_file(path)) for path in files])
 

@@ -62,7 +62,9 @@ def dpmpp_2m(model: Denoiser, x_BCHW: Tensor, sigmas: Tensor) -> Tensor:
 
 def initial_noise(seeds: Sequence[int], shape_CHW: tuple[int, int, int]) -> Tensor:
     """Standard noise (B, C, H, W), each image from its own seed: the batch it stands in does not matter."""
-    return torch.stack([torch.randn(shape_CHW, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    return torch.stack(
+        [torch.randn(shape_CHW, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    )
 
 
 @torch.no_grad()

@@ -1,14 +1,13 @@
-"""How noise grows over the timesteps of the v1 models, and how the learning rate goes over the steps of a run."""
+"""How noise grows over the timesteps of a v1 model, and how the learning rate goes over a run."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-LearningRateCurve = Literal["cosine", "linear", "constant"]
+from talent_factory.training.config import LearningRateCurve
 
 
 def v1_alphas_cumprod(*, steps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
@@ -20,7 +19,9 @@ def v1_alphas_cumprod(*, steps: int = 1000, beta_start: float = 0.00085, beta_en
     return torch.cumprod(1.0 - betas, dim=0).float()
 
 
-def add_noise(latents_BCHW: Tensor, noise_BCHW: Tensor, alphas_cumprod: Tensor, timesteps_B: Tensor) -> Tensor:
+def add_noise(
+    latents_BCHW: Tensor, noise_BCHW: Tensor, alphas_cumprod: Tensor, timesteps_B: Tensor
+) -> Tensor:
     """The forward process q(x_t | x_0) (Ho et al. 2020, eq. 4): (B, C, H, W)."""
     alpha = alphas_cumprod[timesteps_B].view(-1, 1, 1, 1)
     return alpha.sqrt() * latents_BCHW + (1.0 - alpha).sqrt() * noise_BCHW
@@ -35,7 +36,7 @@ def signal_to_noise(alphas_cumprod: Tensor, timesteps_B: Tensor) -> Tensor:
 def learning_rate_factor(
     step: int, *, total: int, warmup: int = 0, curve: LearningRateCurve = "cosine", floor: float = 0.0
 ) -> float:
-    """The share of the peak learning rate at `step` (0-based) of `total`: a pure function, nothing to resume."""
+    """The share of the peak learning rate at `step` (0-based) of `total`; a pure function."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if curve == "constant":

@@ -56,7 +56,9 @@ def test_adamw_goes_on_bit_for_bit(tmp_path: Path, fused: bool, layout: torch.me
 
     model, optimizer = fresh()
     found = load_latest(tmp_path)
-    assert found is not None and found.step == 3 and found.skipped == ()
+    assert found is not None
+    assert found.step == 3
+    assert found.skipped == ()
     model.load_state_dict({k[6:]: v for k, v in found.tensors.items() if k.startswith("model.")})
     restore_optimizer(optimizer, found.tensors, found.meta["optimizer"])  # type: ignore[arg-type]
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.95)
@@ -114,8 +116,10 @@ def test_any_damage_falls_back_to_the_one_before(
         content = bytearray(b"{}")
     broken.write_bytes(bytes(content))
     found = load_latest(root)
-    assert found is not None and found.step == 1
-    assert len(found.skipped) == 1 and "step_00000002" in found.skipped[0]
+    assert found is not None
+    assert found.step == 1
+    assert len(found.skipped) == 1
+    assert "step_00000002" in found.skipped[0]
 
 
 def test_a_rewritten_past_wins_over_a_broken_future(tmp_path: Path) -> None:
@@ -123,7 +127,9 @@ def test_a_rewritten_past_wins_over_a_broken_future(tmp_path: Path) -> None:
     (_save(tmp_path, 5) / TENSORS).write_bytes(b"")
     _save(tmp_path, 4)
     found = load_latest(tmp_path)
-    assert found is not None and found.step == 4 and found.skipped == ()
+    assert found is not None
+    assert found.step == 4
+    assert found.skipped == ()
 
 
 def test_file_times_do_not_choose(tmp_path: Path) -> None:
@@ -131,4 +137,5 @@ def test_file_times_do_not_choose(tmp_path: Path) -> None:
     _save(tmp_path, 2)
     (tmp_path / "step_00000001" / RECORD).touch()
     found = load_latest(tmp_path)
-    assert found is not None and found.step == 2
+    assert found is not None
+    assert found.step == 2

@@ -20,7 +20,9 @@ def load_base(name_or_path: str | Path, *, device: str = "cpu", dtype: Precision
 
     `dtype` is the UNet's; VAE and text encoder stay float32. Nothing is downloaded. Raises BaseError.
     """
-    precision: torch.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+    precision: torch.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
+        dtype
+    ]
     if str(name_or_path) == "mini":
         from talent_factory.training.families import mini
 

@@ -34,6 +34,7 @@ def load(*, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Base:
     """The embedded base. Raises BaseError when the package carries none or a broken one."""
     if not (FOLDER / "model_index.json").is_file():
         raise BaseError(
-            f"the embedded base is missing in {FOLDER}", remedy="reinstall the package, or talent base build mini"
+            f"the embedded base is missing in {FOLDER}",
+            remedy="reinstall the package, or talent base build mini",
         )
     return load_folder(FOLDER, name="mini", device=device, dtype=dtype, class_prompts=CLASS_PROMPTS)

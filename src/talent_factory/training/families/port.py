@@ -56,7 +56,7 @@ class Base:
         return pixels // self._pixels_per_latent
 
     def token_ids(self, prompts: Sequence[str]) -> Tensor:
-        """Tokenise to (B, T) int64; longer prompts are cut, shorter ones padded, as v1 models were trained."""
+        """Tokenise to (B, T) int64; longer prompts are cut, shorter ones padded, as v1 models expect."""
         encoded = self.tokenizer(
             list(prompts),
             padding="max_length",
@@ -68,7 +68,7 @@ class Base:
         return ids.to(self.device)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """The text states that cross-attention reads: (B, T, C) float32; gradients flow if the caller allows."""
+        """The text states that cross-attention reads: (B, T, C) float32; gradients may flow."""
         states: Tensor = self.text_encoder(self.token_ids(prompts)).last_hidden_state
         return states.float()
 

@@ -73,8 +73,12 @@ def _parts(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, nn.Module, nn.M
     from transformers import CLIPTextModel, CLIPTokenizer
 
     try:
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **_options(folder / "unet"))
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, **_options(folder / "vae"))
+        unet = UNet2DConditionModel.from_pretrained(
+            folder / "unet", torch_dtype=dtype, **_options(folder / "unet")
+        )
+        vae = AutoencoderKL.from_pretrained(
+            folder / "vae", torch_dtype=torch.float32, **_options(folder / "vae")
+        )
         text = CLIPTextModel.from_pretrained(
             folder / "text_encoder",
             dtype=torch.float32,
@@ -84,7 +88,9 @@ def _parts(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, nn.Module, nn.M
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BaseError(f"the base model in {folder} cannot be loaded: {line}", remedy="talent doctor") from error
+        raise BaseError(
+            f"the base model in {folder} cannot be loaded: {line}", remedy="talent doctor"
+        ) from error
     return unet, vae, text, tokenizer
 
 
@@ -103,7 +109,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _options(part: Path) -> dict[str, Any]:
-    """How diffusers shall read one part: from safetensors only, the half-size file when it is the only one."""
+    """How diffusers shall read one part: from safetensors only, the half-size file if it is alone."""
     plain = part / "diffusion_pytorch_model.safetensors"
     half = part / "diffusion_pytorch_model.fp16.safetensors"
     return {
@@ -116,7 +122,10 @@ def _options(part: Path) -> dict[str, Any]:
 
 def _alphas_cumprod(folder: Path) -> torch.Tensor:
     config = read_json(folder / "scheduler" / "scheduler_config.json")
-    if config.get("beta_schedule") != "scaled_linear" or config.get("prediction_type", "epsilon") != "epsilon":
+    if (
+        config.get("beta_schedule") != "scaled_linear"
+        or config.get("prediction_type", "epsilon") != "epsilon"
+    ):
         raise BaseError(
             f"{folder} is no v1 model: its scheduler is {config.get('beta_schedule')} with "
             f"{config.get('prediction_type')} prediction",

@@ -1,0 +1,171 @@
+"""What a training is told: the keys of its YAML file, their limits and what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from talent_factory.core.config import load_yaml, parse
+from talent_factory.core.errors import UsageError
+from talent_factory.core.records import Record
+from talent_factory.core.workspace import check_id, check_token
+
+Targets = Literal["attention", "transformer", "transformer+conv"]
+LearningRateCurve = Literal["cosine", "linear", "constant"]
+Mode = Literal["crop", "letterbox", "bucket"]
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class TrainConfig(Record):
+    """One training, complete and frozen; a run keeps a copy and refuses to go on with another one."""
+
+    id: str = Field(
+        description="Talent id: avatar.identity.NAME for a character, avatar.style.NAME for a style."
+    )
+    kind: Literal["lora"] = Field(description="What is trained; always lora.")
+    sdx_version: Literal["1.5", "xl"] = Field(
+        description='Generation of the base, "1.5" (also for mini) or "xl".'
+    )
+    base_model: str = Field(min_length=1, description="mini, or the folder of a v1 model in diffusers form.")
+    train_data_dir: str = Field(min_length=1, description="Folder of images with .txt captions beside them.")
+    resolution: int = Field(
+        ge=64, le=1024, multiple_of=32, description="Side of the training images, in pixels."
+    )
+    lora_rank: int = Field(ge=1, le=128, description="Width of the low-rank layers.")
+    max_train_steps: int = Field(ge=1, le=1_000_000, description="Optimiser steps.")
+    learning_rate: Rate = Field(description="Peak learning rate of the UNet's layers.")
+    batch_size: int = Field(ge=1, le=64, description="Images in a step.")
+
+    token: str | None = Field(None, description="The word that calls the subject; an identity needs one.")
+    class_noun: str = Field(
+        "person", min_length=1, max_length=40, description="What the subject is: woman, robot."
+    )
+    negatives: tuple[str, ...] = Field((), description="Words for the negative prompt of the finished kit.")
+    description: str = Field("", max_length=2000, description="One or two sentences for the kit.")
+    tags: tuple[str, ...] = Field((), description="Words to find the kit by.")
+    author: str = Field("", max_length=200, description="Who made it.")
+    license: str = Field(
+        "", max_length=200, description="Licence of the kit, as an SPDX name where there is one."
+    )
+
+    lora_alpha: float | None = Field(
+        None, gt=0, le=1024, description="Scale times rank; equal to lora_rank if unset."
+    )
+    targets: Targets = Field("transformer", description="Layers to adapt; transformer is what kohya adapts.")
+    train_text_encoder: bool = Field(False, description="Adapt the text encoder too.")
+    text_encoder_lr: Rate | None = Field(
+        None, description="Its peak learning rate; a tenth of the UNet's if unset."
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="All randomness is a function of this seed and the step."
+    )
+    scheduler: LearningRateCurve = Field(
+        "cosine", description="How the learning rate falls after the warm-up."
+    )
+    warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
+    weight_decay: float = Field(0.01, ge=0.0, le=1.0, description="Decoupled weight decay of AdamW.")
+    max_grad_norm: float = Field(1.0, gt=0.0, description="Gradients are scaled down to this norm.")
+    caption_dropout: Share = Field(0.05, description="Share of captions replaced by nothing, for guidance.")
+    flip: bool = Field(False, description="Mirror half of the images; off keeps one-sided marks in place.")
+    min_snr_gamma: float | None = Field(
+        5.0, gt=0.0, description="Min-SNR loss weight; null weighs all steps alike."
+    )
+    prior_weight: float = Field(
+        0.0, ge=0.0, le=100.0, description="Pull towards the base on prompts without token."
+    )
+    prior_batch: int | None = Field(
+        None, ge=1, le=64, description="Such prompts in a step; half a batch if unset."
+    )
+    prior_prompts: tuple[str, ...] = Field((), description="Those prompts; the base's own list if empty.")
+    mode: Mode = Field("crop", description="How images of other shapes are made to fit.")
+
+    sample_every: int | None = Field(
+        None, ge=0, description="Steps between sample images; a quarter if unset, 0 none."
+    )
+    sample_prompts: tuple[str, ...] = Field(
+        (), max_length=8, description="Prompts of the samples; captions if empty."
+    )
+    checkpoint_every: int = Field(50, ge=1, description="Steps between checkpoints.")
+    keep_checkpoints: int = Field(2, ge=1, le=100, description="Newest checkpoints to keep.")
+    tensorboard: bool = Field(False, description="Also write TensorBoard files; needs the tensorboard extra.")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="Of the frozen UNet; the LoRA is always fp32."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
+
+    @property
+    def subject(self) -> Literal["identity", "style"]:
+        """What the id says the LoRA is about."""
+        return "identity" if self.id.startswith("avatar.identity.") else "style"
+
+    @property
+    def alpha(self) -> float:
+        """The alpha that goes into the file."""
+        return float(self.lora_rank) if self.lora_alpha is None else self.lora_alpha
+
+    @property
+    def sample_interval(self) -> int:
+        """Steps between samples, 0 for none."""
+        return max(1, self.max_train_steps // 4) if self.sample_every is None else self.sample_every
+
+    @property
+    def preservation_batch(self) -> int:
+        """Prompts without token in a step, 0 when nothing is preserved."""
+        if self.prior_weight == 0.0:
+            return 0
+        wanted = (self.batch_size + 1) // 2 if self.prior_batch is None else self.prior_batch
+        return min(wanted, self.batch_size)
+
+    @field_validator("sdx_version", mode="before")
+    @classmethod
+    def _version_is_text(cls, value: Any) -> Any:
+        # `sdx_version: 1.5` without quotes is a number in YAML
+        return str(value) if isinstance(value, float) else value
+
+    @field_validator("negatives", "tags", "sample_prompts", "prior_prompts", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("id")
+    @classmethod
+    def _id_is_safe(cls, value: str) -> str:
+        return _checked(check_id, value)
+
+    @field_validator("token")
+    @classmethod
+    def _token_is_safe(cls, value: str | None) -> str | None:
+        return None if value is None else _checked(check_token, value)
+
+    @model_validator(mode="after")
+    def _identity_has_a_token(self) -> TrainConfig:
+        if self.subject == "identity" and self.token is None:
+            raise ValueError(
+                "missing key 'token': an identity needs the word that calls it, such as dot_kairo"
+            )
+        return self
+
+
+# Keys that change what is shown or kept, never a number that training computes: a run may go on with others.
+NEUTRAL_KEYS = frozenset(
+    {
+        "negatives", "description", "tags", "author", "license", "sample_every", "sample_prompts",
+        "checkpoint_every", "keep_checkpoints", "tensorboard",
+    }
+)  # fmt: skip
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """Read a YAML config. Raises ConfigError that names every unknown, missing or impossible key at once."""
+    return parse(TrainConfig, load_yaml(path), source=str(path))
+
+
+def _checked(check: Any, value: str) -> str:
+    try:
+        return str(check(value))
+    except UsageError as error:
+        raise ValueError(f"{error.message}: {error.remedy}") from None

@@ -1,0 +1,59 @@
+"""Make torch give the same bits again, and say what those bits depend on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.utils.deterministic
+
+from talent_factory.core.errors import UsageError
+from talent_factory.training.runs import Machine
+
+# The flag is a property that torch puts on the module itself, which type checkers cannot see.
+_FILLING: Any = torch.utils.deterministic
+
+
+def choose_device(wanted: str) -> str:
+    """`cpu` or `cuda` for "auto", "cpu" or "cuda". Raises UsageError when a GPU is asked for and missing."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda is asked for, but torch sees no GPU", remedy="write device: cpu")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def this_machine(device: str, *, threads: int | None = None) -> Machine:
+    """The facts of this process; `threads` None means as many as torch would use."""
+    name = (
+        torch.cuda.get_device_name() if device == "cuda" else f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    )
+    return Machine(torch=torch.__version__, device=name, threads=threads or torch.get_num_threads())
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Deterministic algorithms and a fixed number of threads; what was set before comes back at the end."""
+    # cuBLAS reads it when it starts; without it some matrix products are not repeatable
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        _FILLING.fill_uninitialized_memory,
+    )
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    # filling fresh memory is a debugging aid that costs a pass over every tensor
+    _FILLING.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.backends.cudnn.benchmark = before[2]
+        _FILLING.fill_uninitialized_memory = before[3]

@@ -1,0 +1,248 @@
+"""The folder of a run: what was promised when it began, how far it is, and whether it may go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from talent_factory.core.errors import FileError, ResumeRefused
+from talent_factory.core.files import json_text, sha256_bytes, sha256_file
+from talent_factory.core.records import Record, read_record, write_record
+from talent_factory.dataset.manifest import DatasetManifest, load_dataset, verify_files
+from talent_factory.training.config import NEUTRAL_KEYS, TrainConfig
+
+RUN_FILE = "run.json"
+RESULT_FILE = "result.json"
+LORA_FILE = "lora.safetensors"
+LOSS_FILE = "loss.jsonl"
+EVENTS_FILE = "events.jsonl"
+CHECKPOINTS = "checkpoints"
+SAMPLES = "samples"
+
+
+class Machine(Record):
+    """What the last bits of a result depend on beside config and data."""
+
+    torch: str
+    device: str
+    """`cpu` with its instruction set, or the name of the GPU."""
+    threads: int
+    """Another number of threads adds numbers up in another order, so a resume uses this one again."""
+
+
+class RunRecord(Record):
+    """run.json: everything that a run is a function of, written once when it begins."""
+
+    version: Literal[1] = 1
+    config: TrainConfig
+    config_hash: str
+    dataset: str
+    dataset_fingerprint: str
+    dataset_items: dict[str, str]
+    cache: str
+    base: str
+    """`mini` or an absolute path, so that a resume may start in any folder."""
+    base_revision: str
+    machine: Machine
+
+
+class TrainResult(Record):
+    """result.json: a finished run. `seconds` counts the time spent training by all its processes."""
+
+    version: Literal[1] = 1
+    run: str
+    lora: str
+    lora_sha256: str
+    steps: int
+    final_loss: float
+    seconds: float
+    base_revision: str
+    dataset_fingerprint: str
+    resumed_from: int = 0
+
+
+class RunStatus(Record):
+    """How far a run is, read from its folder without torch."""
+
+    run: str
+    id: str
+    state: Literal["running", "stopped", "finished"]
+    step: int
+    steps: int
+    loss: float | None
+    checkpoint: str
+    next: str
+
+
+def config_hash(config: TrainConfig) -> str:
+    """sha256 over the keys that change what is computed."""
+    return sha256_bytes(json_text(config.model_dump(mode="json", exclude=set(NEUTRAL_KEYS))).encode())
+
+
+def dataset_items(manifest: DatasetManifest) -> dict[str, str]:
+    """A short digest of each image with its caption, so that a refusal can name the ones that changed."""
+    return {
+        item.file: sha256_bytes(f"{item.sha256} {item.repeats} {item.caption}".encode())[:16]
+        for item in manifest.items
+    }
+
+
+def read_run(run: Path) -> RunRecord:
+    """The record of a run. Raises FileError when `run` is none, ResumeRefused when its config was edited."""
+    if not (run / RUN_FILE).is_file():
+        raise FileError(f"{run} holds no run", remedy="talent train status lists the runs of this workspace")
+    record = read_record(run / RUN_FILE, RunRecord)
+    if config_hash(record.config) != record.config_hash:
+        raise ResumeRefused(
+            f"the config inside {run / RUN_FILE} was edited after the run began",
+            remedy="undo the edit, or train the new config with: talent train CONFIG --fresh",
+        )
+    return record
+
+
+def write_run(run: Path, record: RunRecord) -> None:
+    """Write run.json."""
+    write_record(run / RUN_FILE, record)
+
+
+def check_config(run: Path, record: RunRecord, config: TrainConfig) -> None:
+    """Raise ResumeRefused that names each key in which `config` differs from the one the run began with."""
+    old = record.config.model_dump(mode="json", exclude=set(NEUTRAL_KEYS))
+    new = config.model_dump(mode="json", exclude=set(NEUTRAL_KEYS))
+    changed = [f"{key} was {old[key]!r} and is {new[key]!r}" for key in old if old[key] != new[key]]
+    if changed:
+        raise ResumeRefused(
+            f"{run} was begun with another config: {'; '.join(changed)}",
+            remedy="undo the change, or begin anew with: talent train CONFIG --fresh (the old run stays)",
+        )
+
+
+def load_unchanged_dataset(record: RunRecord) -> DatasetManifest:
+    """The dataset of a run. Raises ResumeRefused that names what changed in it since the run began."""
+    folder = Path(record.dataset)
+    manifest = load_dataset(folder)
+    now = dataset_items(manifest)
+    before = record.dataset_items
+    changes = [f"{name} was removed" for name in before if name not in now]
+    changes += [f"{name} was added" for name in now if name not in before]
+    changes += [f"{name} or its caption changed" for name in now if before.get(name, now[name]) != now[name]]
+    changes += [
+        f"{item.subject}: {item.message}"
+        for item in verify_files(folder, manifest)
+        if item.severity == "error"
+    ]
+    if not changes and manifest.fingerprint != record.dataset_fingerprint:
+        changes = ["order, size, token or class noun changed"]
+    if changes:
+        shown = "; ".join(changes[:5]) + (f"; and {len(changes) - 5} more" if len(changes) > 5 else "")
+        raise ResumeRefused(
+            f"the dataset {folder} is not the one the run began with: {shown}",
+            remedy="restore it, or begin anew with: talent train CONFIG --fresh",
+        )
+    return manifest
+
+
+def check_machine(run: Path, before: Machine, now: Machine) -> None:
+    """Raise ResumeRefused when torch or the device changed: the result would not be the same bytes."""
+    pairs = (("torch", before.torch, now.torch), ("the device", before.device, now.device))
+    changed = [f"{what} was {old} and is {new}" for what, old, new in pairs if old != new]
+    if changed:
+        raise ResumeRefused(
+            f"{run} cannot end in the same bytes here: {'; '.join(changed)}",
+            remedy="resume where it began, or begin anew with: talent train CONFIG --fresh",
+        )
+
+
+def check_base(run: Path, record: RunRecord, revision: str) -> None:
+    """Raise ResumeRefused when the weights of the base are not those the run began with."""
+    if record.base_revision != revision:
+        raise ResumeRefused(
+            f"{run} was begun on {record.config.base_model} revision {record.base_revision[:12]}, "
+            f"here is {revision[:12]}",
+            remedy="restore that base, or begin anew with: talent train CONFIG --fresh",
+        )
+
+
+def finished(run: Path) -> TrainResult | None:
+    """The result of a run when it ended and its LoRA is still the file that was written."""
+    if not (run / RESULT_FILE).is_file() or not (run / LORA_FILE).is_file():
+        return None
+    result = read_record(run / RESULT_FILE, TrainResult)
+    return result if sha256_file(run / LORA_FILE) == result.lora_sha256 else None
+
+
+class LossLog:
+    """loss.jsonl: one line a step, no times in it, so that two equal runs write equal bytes."""
+
+    def __init__(self, path: Path, *, size: int) -> None:
+        """Cut the file to `size` bytes, the length at the checkpoint that the run goes on from."""
+        if (path.stat().st_size if path.exists() else 0) < size:
+            raise ResumeRefused(
+                f"{path} is shorter than its checkpoint says",
+                remedy="restore it, or begin anew with: talent train CONFIG --fresh",
+            )
+        self._stream = open(path, "ab", buffering=0)  # noqa: SIM115
+        self._stream.truncate(size)
+
+    def append(self, step: int, values: Mapping[str, float]) -> None:
+        """Add the values of one finished step; floats are written so that they read back exactly."""
+        self._stream.write(json.dumps({"step": step, **values}).encode() + b"\n")
+
+    def settle(self) -> int:
+        """Bring all lines to the disk and return the length to put into a checkpoint."""
+        os.fsync(self._stream.fileno())
+        return os.fstat(self._stream.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+def read_losses(run: Path) -> list[dict[str, float]]:
+    """The lines of loss.jsonl so far; a line that a kill tore off is left out."""
+    path = run / LOSS_FILE
+    if not path.is_file():
+        return []
+    whole = path.read_bytes().rpartition(b"\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def run_status(run: Path) -> RunStatus:
+    """How far the run in `run` is. Raises FileError when there is none."""
+    record = read_run(run)
+    losses = read_losses(run)
+    step = int(losses[-1]["step"]) if losses else 0
+    done = finished(run) is not None
+    checkpoints = sorted(path.name for path in (run / CHECKPOINTS).glob("step_*"))
+    state: Literal["running", "stopped", "finished"] = (
+        "finished" if done else "running" if _held(run) else "stopped"
+    )
+    return RunStatus(
+        run=str(run),
+        id=record.config.id,
+        state=state,
+        step=step,
+        steps=record.config.max_train_steps,
+        loss=losses[-1]["loss"] if losses else None,
+        checkpoint=checkpoints[-1] if checkpoints else "",
+        next=f"talent train resume {run}" if state == "stopped" else "",
+    )
+
+
+def list_runs(runs: Path) -> list[Path]:
+    """The runs in a workspace's folder, by name."""
+    return sorted(path.parent for path in runs.glob(f"*/{RUN_FILE}"))
+
+
+def _held(run: Path) -> bool:
+    """Whether a living process holds the run's lock; looked up without taking it."""
+    from talent_factory.core.files import process_alive
+
+    try:
+        text = (run / ".lock").read_text("ascii", "replace").strip("\0 \n")
+    except OSError:
+        return False
+    return text.isdecimal() and process_alive(int(text))
