@@ -35,8 +35,9 @@ class EditRequest(Record):
 class Capabilities(Record):
     """What a provider can do and what it costs, known before anything is submitted.
 
-    `methods` names the method behind each medium ("xdog-hatch-1"), for provenance. A medium in `augmentations`
-    is the portrait itself in another light or place, never a newly generated photograph; a manifest must say so.
+    `methods` names the method behind each medium ("xdog-hatch-1"), for provenance. A medium in
+    `augmentations` is the portrait itself in another light or place, never a newly generated photograph; a
+    manifest must say so.
     """
 
     media: tuple[str, ...] = ()
@@ -80,5 +81,5 @@ class ImageEditor(Protocol):
         ...
 
     def find(self, seed: int) -> str | None:
-        """The job submitted with this seed, or None: recovers an id lost between submit and writing it down."""
+        """The job submitted with this seed, or None: recovers an id lost before it was written down."""
         ...

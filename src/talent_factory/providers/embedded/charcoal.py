@@ -7,6 +7,7 @@ import numpy as np
 from talent_factory.providers.embedded.flow import Flow, blend_flow, constant_flow, smooth_along, tangent_flow
 from talent_factory.providers.embedded.framing import Canvas
 from talent_factory.providers.embedded.raster import (
+    F32,
     U8,
     as_rgb,
     bilateral,
@@ -27,7 +28,7 @@ METHOD = "xdog-lic-charcoal-1"
 
 
 def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
-    """Wide soft XDoG (2012, charcoal preset) rubbed along the tangent field by LIC (Cabral and Leedom 1993)."""
+    """Wide soft XDoG (2012, charcoal preset) rubbed along the tangents by LIC (Cabral and Leedom 1993)."""
     u = canvas.unit
     smooth = bilateral(canvas.image_HWC, sigma_colour=0.1, sigma_space=3 * u, passes=1)
     gray = levels(luminance(smooth), 1, 99)
@@ -45,11 +46,10 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
     tooth = paper(rng, canvas.shape, max(0.8, 1.5 * u))
     # Charcoal catches on the heights of the paper: grain is strongest in half tones.
     tone = tone + tooth * (0.10 + 0.85 * np.clip(tone, 0, 1) * np.clip(1 - tone, 0, 1))
-    return to_uint8(as_rgb(np.clip(0.06 + 0.89 * tone, 0.05, 0.95).astype(np.float32)))
+    return to_uint8(as_rgb(f32(np.clip(0.06 + 0.89 * tone, 0.05, 0.95))))
 
 
-def _rubbed_noise(rng: np.random.Generator, flow: Flow, unit: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    height, width = flow.x.shape
+def _rubbed_noise(rng: np.random.Generator, flow: Flow, unit: float) -> F32:
     factor = max(1.0, 2.0 * unit)
     x, y, sure = shrink(flow.x, factor), shrink(flow.y, factor), shrink(flow.strength, factor)
     slant = constant_flow((x.shape[0], x.shape[1]), -0.9)

@@ -1,4 +1,4 @@
-"""Comic: inked lines over clean colour in soft steps, with printed dots in the shadows and a bright backdrop."""
+"""Comic: inked lines over clean colour in soft steps, printed dots in the shadows, a bright backdrop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from talent_factory.providers.embedded.raster import (
     bilateral,
     blur,
     f32,
+    fill,
     from_lab,
     grid,
     luminance,
@@ -31,7 +32,7 @@ _INK = np.array([0.07, 0.06, 0.1], np.float32)
 
 
 def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
-    """Real-time video abstraction (Winnemöller, Olsen, Gooch 2006) with Ben Day dots where the light is low."""
+    """Real-time video abstraction (Winnemöller, Olsen, Gooch 2006) with Ben Day dots in the dark."""
     u = canvas.unit
     smooth = bilateral(canvas.image_HWC, sigma_colour=0.11, sigma_space=3.5 * u, passes=3)
     flow = tangent_flow(smooth, 4.0 * u)
@@ -43,9 +44,9 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
     colour = mix(colour, f32(colour * 0.72), dots)
     picture = mix(_backdrop(canvas, rng), colour, smoothstep(0.35, 0.65, canvas.alpha_HW))
     lines = edge_lines(gray, sigma=2.1 * u, weight=0.05, flow=flow) * smoothstep(0.2, 0.6, canvas.alpha_HW)
-    border = edge_lines(blur(canvas.alpha_HW, 1.5 * u), sigma=3.0 * u, weight=0.1)
+    border = edge_lines(f32(1 - blur(canvas.alpha_HW, 1.5 * u)), sigma=3.0 * u, weight=0.1)
     ink = smoothstep(0.3, 0.62, blur(np.maximum(lines, border), 0.7 * u))
-    return to_uint8(mix(picture, np.broadcast_to(_INK, picture.shape).astype(np.float32), ink))
+    return to_uint8(mix(picture, fill(canvas.shape, _INK), ink))
 
 
 def quantised(image_HWC: F32, *, steps: int) -> F32:
@@ -65,5 +66,4 @@ def _backdrop(canvas: Canvas, rng: np.random.Generator) -> F32:
     slope = 0.5 + 0.5 * (y / height * 0.9 + side * (x / width - 0.5))
     screen = dot_screen(canvas.shape, max(5.0, 17.0 * canvas.unit))
     dots = smoothstep(0.05, -0.05, f32(screen - np.clip(slope - 0.35, 0, 0.62)))
-    paper = np.broadcast_to(_PAPER, canvas.image_HWC.shape).astype(np.float32)
-    return mix(paper, np.broadcast_to(_PRINT, paper.shape).astype(np.float32), dots)
+    return mix(fill(canvas.shape, _PAPER), fill(canvas.shape, _PRINT), dots)

@@ -1,4 +1,4 @@
-"""Rooms in perspective: each pixel's ray meets a floor, a ceiling or a wall, and a procedural surface colours it."""
+"""Rooms in perspective: each pixel's ray meets floor, ceiling or wall, and a surface colours it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class Corridor:
         fixed = np.clip(points * 16, -(2**20), 2**20).round().astype(np.int32)
         cv2.fillConvexPoly(image_HWC, fixed, colour, cv2.LINE_AA, 4)
 
-    def stroke(self, image_HWC: F32, path: list[tuple[float, float, float]], colour: Colour, width: float) -> None:
+    def stroke(
+        self, image_HWC: F32, path: list[tuple[float, float, float]], colour: Colour, width: float
+    ) -> None:
         """Draw a line through points in metres; `width` in metres at the depth of the first point."""
         points = np.array([self.on_screen(*corner) for corner in path])
         fixed = np.clip(points * 16, -(2**20), 2**20).round().astype(np.int32)
@@ -52,9 +54,16 @@ class Corridor:
 
 
 def corridor(
-    shape: tuple[int, int], *, half_width: float, eye: float, top: float, vanish: tuple[float, float], field: float
+    shape: tuple[int, int],
+    *,
+    half_width: float,
+    eye: float,
+    top: float,
+    vanish: tuple[float, float],
+    field: float,
 ) -> Corridor:
-    """Cast one ray a pixel. `eye` is the camera's height, `top` the ceiling's; `vanish` is a share of the picture.
+    """Cast one ray a pixel. `eye` is the camera's height, `top` the ceiling's; `vanish` is a share of the
+    picture.
 
     `field` is the focal length as a multiple of the picture's longer side.
     """

@@ -32,8 +32,9 @@ class _Job:
 class EmbeddedPainter:
     """Classical image stylisation as an `ImageEditor`.
 
-    `submit` only writes the request down; `fetch` paints, in the caller's thread, and may be called from many at
-    once. Job ids follow from the request and the portrait's bytes, so the same request is the same job everywhere.
+    `submit` only writes the request down; `fetch` paints, in the caller's thread, and may be called from many
+    at once. Job ids follow from the request and the portrait's bytes, so the same request is the same job
+    everywhere.
     """
 
     def __init__(self) -> None:
@@ -56,7 +57,9 @@ class EmbeddedPainter:
         )
 
     def submit(self, request: EditRequest) -> str:
-        """Raises ProviderError for a medium or aspect the painter cannot do, or a portrait that cannot be read."""
+        """Raises ProviderError for a medium or aspect the painter cannot do, or a portrait that cannot be
+        read.
+        """
         if request.medium not in MEDIA:
             raise ProviderError(
                 f"slot {request.slot}: the embedded painter knows no medium {request.medium!r}",
@@ -99,7 +102,9 @@ class EmbeddedPainter:
         with self._lock:
             job = self._jobs.get(job_id)
         if job is None:
-            raise ProviderError(f"the embedded painter has no job {job_id!r}", remedy="submit the request first")
+            raise ProviderError(
+                f"the embedded painter has no job {job_id!r}", remedy="submit the request first"
+            )
         return job
 
 
@@ -137,5 +142,7 @@ def _paint(job: _Job) -> U8:
 def _encode(image_HWC: U8) -> bytes:
     ok, data = cv2.imencode(".png", image_HWC[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
     if not ok:
-        raise ProviderError("the picture could not be encoded as PNG", remedy="report this with the portrait's size")
+        raise ProviderError(
+            "the picture could not be encoded as PNG", remedy="report this with the portrait's size"
+        )
     return data.tobytes()

@@ -84,9 +84,9 @@ def smooth_along(image_HW: F32, flow: Flow, *, length: float, steps: int) -> F32
 def flow_lines(rng: np.random.Generator, flow: Flow, *, period: float, length: float) -> F32:
     """Evenly spaced lines that follow the flow, as a plane of ranks in 0..1 (uniformly distributed).
 
-    Noise is drawn out along the field and sharpened to one spacing, again and again, until lines stand; ranking
-    makes `lines < tone` cover exactly the share `tone` of any area. The idea is image-guided streamline placement
-    (Turk and Banks 1996) done by filtering. `period` is the spacing in pixels.
+    Noise is drawn out along the field and sharpened to one spacing, again and again, until lines stand;
+    ranking makes `lines < tone` cover exactly the share `tone` of any area. The idea is image-guided
+    streamline placement (Turk and Banks 1996) done by filtering. `period` is the spacing in pixels.
     """
     factor = max(1.0, period / 4.0)
     small = Flow(shrink(flow.x, factor), shrink(flow.y, factor), flow.strength)

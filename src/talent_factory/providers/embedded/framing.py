@@ -1,4 +1,4 @@
-"""From a portrait of any shape to a canvas of the asked shape: the subject whole, the rest continued, nothing stretched."""
+"""From a portrait of any shape to a canvas of the asked shape: the subject whole, nothing stretched."""
 
 from __future__ import annotations
 
@@ -9,17 +9,29 @@ import numpy.typing as npt
 
 from talent_factory.core.errors import ProviderError
 from talent_factory.providers.embedded.matte import Subject, find_subject
-from talent_factory.providers.embedded.raster import F32, U8, blur, f32, grid, mix, resize, shrink, smoothstep, stretch
+from talent_factory.providers.embedded.raster import (
+    F32,
+    U8,
+    blur,
+    f32,
+    grid,
+    mix,
+    resize,
+    shrink,
+    smoothstep,
+    stretch,
+)
 
 _REFERENCE_SIDE = 768.0
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A framed portrait: `image_HWC` and the clean `plate_HWC` behind it, RGB in 0..1, and the subject's `alpha_HW`.
+    """A framed portrait: `image_HWC` and the clean `plate_HWC` behind it, RGB in 0..1, and the subject's
+    `alpha_HW`.
 
-    `head` is (left, top, right, bottom) in pixels. `unit` is 1 for a short side of 768 px: every stroke width and
-    radius is multiplied by it, so that a picture looks the same at any size.
+    `head` is (left, top, right, bottom) in pixels. `unit` is 1 for a short side of 768 px: every stroke width
+    and radius is multiplied by it, so that a picture looks the same at any size.
     """
 
     image_HWC: F32
@@ -45,20 +57,26 @@ def canvas_size(aspect: str, long_side: int) -> tuple[int, int]:
     """
     parts = aspect.split(":")
     if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise ProviderError(f"aspect {aspect!r} is not width:height", remedy='use an aspect such as "16:9" or "1:1"')
+        raise ProviderError(
+            f"aspect {aspect!r} is not width:height", remedy='use an aspect such as "16:9" or "1:1"'
+        )
     across, down = int(parts[0]), int(parts[1])
     if max(across, down) > 4 * min(across, down):
-        raise ProviderError(f"aspect {aspect!r} is too narrow to hold a portrait", remedy="stay within 4:1 and 1:4")
+        raise ProviderError(
+            f"aspect {aspect!r} is too narrow to hold a portrait", remedy="stay within 4:1 and 1:4"
+        )
     short = max(1, round(long_side * min(across, down) / max(across, down)))
     return (long_side, short) if across >= down else (short, long_side)
 
 
-def frame(image_HWC: U8, *, width: int, height: int, seed: int, zoom: float = 0.0, shift: float = 0.0) -> Canvas:
+def frame(
+    image_HWC: U8, *, width: int, height: int, seed: int, zoom: float = 0.0, shift: float = 0.0
+) -> Canvas:
     """Place the portrait on a canvas of `width` x `height` pixels.
 
-    `zoom` 0 keeps the portrait's own framing, 1 fills the canvas with the head; `shift` moves the subject sideways
-    by a share of the canvas. Beyond the portrait's edges, shoulders are continued and fall off, and the backdrop
-    goes on, ever softer.
+    `zoom` 0 keeps the portrait's own framing, 1 fills the canvas with the head; `shift` moves the subject
+    sideways by a share of the canvas. Beyond the portrait's edges, shoulders are continued and fall off, and
+    the backdrop goes on, ever softer.
     """
     portrait = f32(image_HWC) / np.float32(255)
     subject = find_subject(shrink_to(portrait, 1024), seed=seed)
@@ -72,7 +90,9 @@ def frame(image_HWC: U8, *, width: int, height: int, seed: int, zoom: float = 0.
     mirrored = alpha[row_index[:, None], column_index[None, :]]
     whole = f32(mirrored * _shoulders(alpha, rows, columns))
     plate = _plate(image, mirrored)
-    backdrop = _soften(mix(image, plate, f32(np.clip(mirrored * 3, 0, 1))), plate, rows, columns, (inner_h, inner_w))
+    backdrop = _soften(
+        mix(image, plate, f32(np.clip(mirrored * 3, 0, 1))), plate, rows, columns, (inner_h, inner_w)
+    )
     image = mix(backdrop, image, np.maximum(_inside(rows, columns, (inner_h, inner_w)), whole))
     x0, y0, x1, y1 = subject.head
     head = (left + x0 * inner_w, top + y0 * inner_h, left + x1 * inner_w, top + y1 * inner_h)
@@ -94,7 +114,11 @@ def _placement(
     head_w, head_h = max(0.1, x1 - x0) * p_w, max(0.1, y1 - y0) * p_h
     fit, cover = min(c_h / p_h, c_w / p_w), max(c_h / p_h, c_w / p_w)
     if c_w * p_h >= c_h * p_w:
-        wanted = c_h / p_h
+        # A subject cut off at the sides comes nearer, so that less of it has to be made up.
+        lower = subject.alpha_HW[subject.alpha_HW.shape[0] // 2 :]
+        cut_off = float(np.maximum(lower[:, 0], lower[:, -1]).mean() > 0.15)
+        near = min(cover, 0.56 * c_h / head_h)
+        wanted = max(fit, fit + (near - fit) * 0.8 * cut_off)
     else:
         wanted = min(cover, max(fit, 0.8 * c_w / head_w))
     close = min(0.86 * c_h / head_h, 0.86 * c_w / head_w)
@@ -113,7 +137,7 @@ def _mirror(index: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
     if size == 1:
         return np.zeros_like(index)
     folded = np.mod(index, 2 * (size - 1))
-    return np.minimum(folded, 2 * (size - 1) - folded)
+    return np.asarray(np.minimum(folded, 2 * (size - 1) - folded), np.int64)
 
 
 def _inside(rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], inner: tuple[int, int]) -> F32:
@@ -123,7 +147,7 @@ def _inside(rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], inner: 
 
 
 def _shoulders(alpha_HW: F32, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> F32:
-    """How much of the mirrored subject stays beside the portrait: a shoulder that slopes away from the cut."""
+    """How much of the mirrored subject stays beside the portrait: shoulders that slope away."""
     height, width = alpha_HW.shape
     keep = np.zeros((rows.size, columns.size), np.float32)
     keep[:, (columns >= 0) & (columns < width)] = 1.0
@@ -133,7 +157,7 @@ def _shoulders(alpha_HW: F32, rows: npt.NDArray[np.int64], columns: npt.NDArray[
     for edge, outside, gap in sides:
         clear = np.flatnonzero(edge < 0.5)
         start = int(clear[-1]) + 1 if clear.size else 0
-        reach = 0.4 * (height - start)
+        reach = 0.3 * (height - start)
         if reach < 2 or not outside.any():
             continue
         t = np.clip(f32(gap[outside]) / reach, 0, 1)[None, :]
@@ -144,7 +168,9 @@ def _shoulders(alpha_HW: F32, rows: npt.NDArray[np.int64], columns: npt.NDArray[
 
 
 def _plate(image_HWC: F32, alpha_HW: F32) -> F32:
-    """The backdrop without its subject: background colours spread inwards (normalised convolution, coarse to fine)."""
+    """The backdrop without its subject: background colours spread inwards (normalised convolution, coarse to
+    fine).
+    """
     small = shrink(image_HWC, 6.0)
     alpha = stretch(blur(alpha_HW, 4.0), small)
     weight = f32(np.clip(1.0 - alpha * 1.6, 0.0, 1.0) ** 2 + 1e-5)
@@ -162,12 +188,16 @@ def _plate(image_HWC: F32, alpha_HW: F32) -> F32:
 
 
 def _soften(
-    image_HWC: F32, plate_HWC: F32, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], inner: tuple[int, int]
+    image_HWC: F32,
+    plate_HWC: F32,
+    rows: npt.NDArray[np.int64],
+    columns: npt.NDArray[np.int64],
+    inner: tuple[int, int],
 ) -> F32:
     """Outside the portrait the mirrored backdrop melts into the plate with the distance."""
     beyond_y = np.maximum(np.maximum(-rows, rows - inner[0] + 1), 0)
     beyond_x = np.maximum(np.maximum(-columns, columns - inner[1] + 1), 0)
-    distance = f32(np.maximum(beyond_y[:, None], beyond_x[None, :])) / max(rows.size, columns.size)
+    distance = f32(np.maximum(beyond_y[:, None], beyond_x[None, :]) / max(rows.size, columns.size))
     melted = mix(image_HWC, plate_HWC, smoothstep(0.0, 0.02, distance))
     return mix(melted, blur(plate_HWC, 0.03 * columns.size), smoothstep(0.05, 0.25, distance))
 

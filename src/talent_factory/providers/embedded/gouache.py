@@ -11,6 +11,7 @@ from talent_factory.providers.embedded.kuwahara import kuwahara, kuwahara_along
 from talent_factory.providers.embedded.raster import (
     F32,
     U8,
+    clip01,
     f32,
     mix,
     saturate,
@@ -40,22 +41,26 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
     painted = saturate(quantised(painted, steps=10), 1.18)
     matt = f32(0.07 + 0.86 * np.clip(painted, 0, 1))
     relief = bristles(rng, flow, scene, u)
-    return to_uint8(np.clip(matt * (1.0 + 0.1 * relief[..., None]), 0, 1).astype(np.float32))
+    return to_uint8(clip01(matt * (1.0 + 0.1 * relief[..., None])))
 
 
 def bristles(rng: np.random.Generator, flow: Flow, like: F32, unit: float) -> F32:
-    """Light and shade of the furrows that bristles leave, about -1..1: drawn-out noise seen from the upper left."""
+    """Light and shade of the furrows that bristles leave, about -1..1: drawn-out noise seen from the upper
+    left.
+    """
     shape = (flow.x.shape[0], flow.x.shape[1])
     height = smooth_along(speckle(rng, shape, 0.8), flow, length=max(4.0, 9.0 * unit), steps=5)
     height = stretch(f32(height / max(1e-6, float(height.std()))), like)
     relief = np.zeros_like(height)
     relief[1:, 1:] = height[1:, 1:] - height[:-1, :-1]
-    return np.clip(relief * 0.8, -1.5, 1.5).astype(np.float32)
+    return f32(np.clip(relief * 0.8, -1.5, 1.5))
 
 
 def _ground(canvas: Canvas, rng: np.random.Generator) -> F32:
     """A green ground laid in with broad patches."""
     patches = turbulence(rng, canvas.shape, 110 * canvas.unit, 2)
     tone = 0.85 + 0.3 * smoothstep(-0.6, 0.6, patches)
-    warm = turbulence(rng, canvas.shape, 200 * canvas.unit, 2)[..., None] * np.array([0.06, 0.02, -0.03], np.float32)
-    return np.clip(_GROUND * tone[..., None] + warm, 0, 1).astype(np.float32)
+    warm = turbulence(rng, canvas.shape, 200 * canvas.unit, 2)[..., None] * np.array(
+        [0.06, 0.02, -0.03], np.float32
+    )
+    return clip01(_GROUND * tone[..., None] + warm)

@@ -13,6 +13,7 @@ from talent_factory.providers.embedded.raster import (
     U8,
     as_rgb,
     blur,
+    clip01,
     f32,
     levels,
     luminance,
@@ -27,15 +28,19 @@ _DIRECTIONS = 8
 
 
 def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
-    """Sketch times tone, after Lu, Xu, Jia: Combining Sketch and Tone for Pencil Drawing Production (NPAR 2012)."""
+    """Sketch times tone, after Lu, Xu, Jia: Combining Sketch and Tone for Pencil Drawing Production (NPAR
+    2012).
+    """
     u = canvas.unit
     gray = luminance(canvas.image_HWC)
     faded = blur(canvas.alpha_HW, 3 * u)
-    on_paper = f32(gray * canvas.alpha_HW + (1 - canvas.alpha_HW) * (0.93 - 0.12 * blur(canvas.alpha_HW, 60 * u)))
+    on_paper = f32(
+        gray * canvas.alpha_HW + (1 - canvas.alpha_HW) * (0.93 - 0.12 * blur(canvas.alpha_HW, 60 * u))
+    )
     sketch = pencil_lines(on_paper, reach=0.03 * 768 * u, width=1.5 * u)
     tone = matched_tone(blur(on_paper, 1.2 * u))
     texture = shading(rng, canvas.shape, u)
-    # The paper's solution of H^beta = J, in the log domain, pixel by pixel: darker tone, more passes of the pencil.
+    # H^beta = J solved pixel by pixel in the log domain: the darker the tone, the more passes of the pencil.
     passes = np.log(np.clip(tone, 0.04, 1)) / np.log(0.62)
     shaded = np.exp(passes * np.log(texture))
     shaded = shaded * (0.45 + 0.55 * faded) + (1 - faded) * 0.55 * (0.5 + 0.5 * shaded)
@@ -45,7 +50,8 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
 
 
 def pencil_lines(gray_HW: F32, *, reach: float, width: float) -> F32:
-    """Line darkness 0..1: each edge pixel joins the one of eight directions that supports it most (section 3.1).
+    """Line darkness 0..1: each edge pixel joins the one of eight directions that supports it most (section
+    3.1).
 
     `reach` is the stroke's length in pixels; strokes overshoot at corners as a hand does.
     """
@@ -62,7 +68,7 @@ def pencil_lines(gray_HW: F32, *, reach: float, width: float) -> F32:
     for k, kernel in enumerate(kernels):
         total += f32(cv2.filter2D(f32(edges * (best == k)), cv2.CV_32F, kernel))
     strength = max(0.06, float(np.percentile(total[::3, ::3], 99)))
-    return np.clip(stretch(f32((np.clip(total / strength, 0, 1)) ** 0.8), gray_HW) * 1.15, 0, 1).astype(np.float32)
+    return clip01(stretch(f32(clip01(total / strength) ** 0.8), gray_HW) * 1.15)
 
 
 def _line(half: int, angle: float) -> F32:
@@ -76,7 +82,9 @@ def _line(half: int, angle: float) -> F32:
 
 
 def matched_tone(gray_HW: F32) -> F32:
-    """Half the picture's own tones, half the tones of real drawings: Laplace lights, uniform mids, Gauss darks."""
+    """Half the picture's own tones, half the tones of real drawings: Laplace lights, uniform mids, Gauss
+    darks.
+    """
     levels_256 = np.arange(256)
     bright = np.exp(-(255 - levels_256) / 9.0) / 9.0
     middle = ((levels_256 > 105) & (levels_256 < 225)) / 120.0
@@ -94,4 +102,4 @@ def shading(rng: np.random.Generator, shape: tuple[int, int], unit: float) -> F3
     first = strokes(rng, shape, angle=-0.9, length=60 * unit, width=max(1.2, 2.6 * unit))
     second = strokes(rng, shape, angle=-0.75, length=34 * unit, width=max(1.0, 1.5 * unit))
     tooth = paper(rng, shape, max(0.7, 1.2 * unit))
-    return np.clip(0.66 + 0.085 * first + 0.05 * second + 0.16 * tooth, 0.3, 0.95).astype(np.float32)
+    return f32(np.clip(0.66 + 0.085 * first + 0.05 * second + 0.16 * tooth, 0.3, 0.95))

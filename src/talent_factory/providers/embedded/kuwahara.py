@@ -1,4 +1,4 @@
-"""Kuwahara filtering: every pixel takes the mean of its calmest neighbourhood, which looks like a brush stroke."""
+"""Kuwahara filtering: each pixel takes the mean of its calmest surroundings, as a brush stroke would."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ def kuwahara(image_HWC: F32, *, radius: int) -> F32:
 
 
 def kuwahara_along(image_HWC: F32, flow: Flow, *, radius: float) -> F32:
-    """Anisotropic Kuwahara (Kyprianidis, Kang, Döllner 2009): eight sectors of an ellipse that follows the flow.
+    """Anisotropic Kuwahara (Kyprianidis, Kang, Döllner 2009): eight sectors of an ellipse that follows the
+    flow.
 
-    Each sector is sampled at six points; `radius` is the ellipse's half width in pixels, its length grows with how
-    sure the direction is.
+    Each sector is sampled at six points; `radius` is the ellipse's half width in pixels, its length grows
+    with how sure the direction is.
     """
     height, width = flow.x.shape
     x0, y0 = grid(height, width)

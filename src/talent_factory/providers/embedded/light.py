@@ -1,4 +1,4 @@
-"""Light after the fact: a subject lit anew through guessed relief, set into a scene, and finished like film."""
+"""Light after the fact: a subject lit anew through guessed relief, set into a scene, finished like film."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Lamp:
-    """A far light: where it comes from (x right, y down, z towards the viewer) and its colour, 1 = full daylight."""
+    """A far light: where it comes from (x right, y down, z towards the viewer) and its colour, 1 = full
+    daylight.
+    """
 
     toward: tuple[float, float, float]
     colour: Colour
@@ -37,7 +39,9 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Lighting:
-    """How a scene lights its subject: even `ambient`, shaped `lamps`, and coloured rims from the `rims` directions."""
+    """How a scene lights its subject: even `ambient`, shaped `lamps`, and coloured rims from the `rims`
+    directions.
+    """
 
     ambient: Colour
     lamps: tuple[Lamp, ...] = ()
@@ -45,7 +49,8 @@ class Lighting:
 
 
 def normals(canvas: Canvas) -> tuple[F32, F32, F32]:
-    """Guessed surface directions: the outline blown up like a cushion, with a little relief from the luminance.
+    """Guessed surface directions: the outline blown up like a cushion, with a little relief from the
+    luminance.
 
     Enough to shade a face from one side; in no way a measurement.
     """
@@ -61,7 +66,11 @@ def normals(canvas: Canvas) -> tuple[F32, F32, F32]:
     down, right = np.gradient(blur(f32(height), 3 * unit))
     length = np.sqrt(right**2 + down**2 + 1.0)
     like = canvas.alpha_HW
-    return stretch(f32(-right / length), like), stretch(f32(-down / length), like), stretch(f32(1 / length), like)
+    return (
+        stretch(f32(-right / length), like),
+        stretch(f32(-down / length), like),
+        stretch(f32(1 / length), like),
+    )
 
 
 def relight(canvas: Canvas, lighting: Lighting) -> F32:
@@ -123,7 +132,13 @@ def bloom(image_HWC: F32, unit: float, amount: float) -> F32:
 
 
 def finish(
-    image_HWC: F32, rng: np.random.Generator, *, unit: float, tint: Colour, grain: float = 0.03, vignette: float = 0.35
+    image_HWC: F32,
+    rng: np.random.Generator,
+    *,
+    unit: float,
+    tint: Colour,
+    grain: float = 0.018,
+    vignette: float = 0.35,
 ) -> U8:
     """Colour cast, a gentle S-curve, darker corners and film grain."""
     height, width = image_HWC.shape[:2]

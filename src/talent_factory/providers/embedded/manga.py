@@ -1,4 +1,4 @@
-"""Manga: clean lines, white light, black hair, and a dot screen for everything between; speed lines behind."""
+"""Manga: clean lines, white light, black hair, dot screens between; speed lines behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ DOT_PERIOD = 7.0
 
 
 def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
-    """Lines over three tones, the middle ones screened at 45 degrees (after Qu et al., Richness-Preserving Manga, 2008)."""
+    """Lines over three tones, the middle ones screened at 45 degrees (after Qu et al., Richness-Preserving
+    Manga, 2008).
+    """
     u = canvas.unit
     smooth = bilateral(canvas.image_HWC, sigma_colour=0.14, sigma_space=4 * u, passes=2)
     gray = levels(luminance(smooth), 1, 98)
@@ -45,7 +47,7 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
     ink = np.maximum(ink, smoothstep(0.4, 0.6, blur(f32(tones < min(dark, 0.32)), 1.5 * u)))
     lines = edge_lines(gray, sigma=2.0 * u, weight=0.045, flow=flow)
     ink = np.maximum(ink, smoothstep(0.3, 0.6, blur(lines, 0.8 * u))) * smoothstep(0.3, 0.7, canvas.alpha_HW)
-    border = edge_lines(blur(canvas.alpha_HW, 1.5 * u), sigma=2.8 * u, weight=0.1)
+    border = edge_lines(f32(1 - blur(canvas.alpha_HW, 1.5 * u)), sigma=2.8 * u, weight=0.1)
     halo = smoothstep(0.25, 0.05, blur(canvas.alpha_HW, 7 * u))
     ink = np.maximum(np.maximum(ink, border), speed_lines(canvas, rng) * halo)
     return to_uint8(as_rgb(f32(0.99 - 0.95 * blur(f32(ink), 0.45 * u))))

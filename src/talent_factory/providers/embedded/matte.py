@@ -1,4 +1,4 @@
-"""Who is in front: a soft mask of the portrait's subject and the box of its head, without any learned model."""
+"""Who is in front: a soft mask of the portrait's subject and the box of its head, with no learned model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from talent_factory.providers.embedded.raster import F32, U8, f32, grid, guided, luminance, smoothstep, stretch, to_uint8
+from talent_factory.providers.embedded.raster import (
+    F32,
+    U8,
+    f32,
+    grid,
+    guided,
+    luminance,
+    smoothstep,
+    stretch,
+    to_uint8,
+)
 
 _WORK_SIDE = 192
 _SURE_BACKGROUND, _SURE_SUBJECT, _MAYBE_BACKGROUND, _MAYBE_SUBJECT = 0, 1, 2, 3
@@ -23,9 +34,11 @@ class Subject:
 
 
 def find_subject(image_HWC: F32, *, seed: int) -> Subject:
-    """GrabCut (Rother, Kolmogorov, Blake 2004) seeded by where portraits keep their subject, refined to the edges.
+    """GrabCut (Rother, Kolmogorov, Blake 2004) seeded by where portraits keep their subject, refined to the
+    edges.
 
-    A result that cannot be a person (almost nothing, almost everything, a flat picture) gives way to the bare prior.
+    A result that cannot be a person (almost nothing, almost everything, a flat picture) gives way to the bare
+    prior.
     """
     height, width = image_HWC.shape[:2]
     scale = min(1.0, _WORK_SIDE / max(height, width))
@@ -43,23 +56,23 @@ def find_subject(image_HWC: F32, *, seed: int) -> Subject:
 def prior_alpha(height: int, width: int) -> F32:
     """Head and shoulders where a portrait usually has them: the answer when the picture gives none."""
     x, y = grid(height, width)
-    x, y = x / width - 0.5, y / height
-    head = 1.0 - np.hypot(x / 0.2, (y - 0.42) / 0.28)
-    shoulders = np.minimum(0.16 + 0.24 * smoothstep(0.66, 0.86, f32(y)) - np.abs(x), y - 0.6) * 6
+    across, down = f32(x / width - 0.5), f32(y / height)
+    head = 1.0 - np.hypot(across / 0.2, (down - 0.42) / 0.28)
+    shoulders = np.minimum(0.16 + 0.24 * smoothstep(0.66, 0.86, down) - np.abs(across), down - 0.6) * 6
     return smoothstep(-0.12, 0.12, f32(np.maximum(head, shoulders)))
 
 
 def _prior(height: int, width: int) -> U8:
     """GrabCut's starting labels; the middle column is subject, the upper border is not."""
     x, y = grid(height, width)
-    x, y = (x + 0.5) / width - 0.5, (y + 0.5) / height
+    across, down = f32((x + 0.5) / width - 0.5), f32((y + 0.5) / height)
     labels = np.full((height, width), _MAYBE_BACKGROUND, np.uint8)
-    body = (np.abs(x) < 0.12 + 0.26 * np.clip((y - 0.45) / 0.3, 0, 1)) & (y > 0.45)
-    head = np.hypot(x / 0.3, (y - 0.42) / 0.36) < 1
+    body = (np.abs(across) < 0.12 + 0.26 * np.clip((down - 0.45) / 0.3, 0, 1)) & (down > 0.45)
+    head = np.hypot(across / 0.3, (down - 0.42) / 0.36) < 1
     labels[body | head] = _MAYBE_SUBJECT
-    core = (np.hypot(x / 0.09, (y - 0.5) / 0.1) < 1) | ((np.abs(x) < 0.07) & (y > 0.55))
+    core = (np.hypot(across / 0.09, (down - 0.5) / 0.1) < 1) | ((np.abs(across) < 0.07) & (down > 0.55))
     labels[core] = _SURE_SUBJECT
-    border = ((np.abs(x) > 0.46) & (y < 0.5)) | (y < 0.025)
+    border = ((np.abs(across) > 0.46) & (down < 0.5)) | (down < 0.025)
     labels[border] = _SURE_BACKGROUND
     return labels
 
@@ -80,7 +93,7 @@ def _grabcut(small_HWC: F32, labels: U8, seed: int) -> F32 | None:
     return mask if 0.06 < share < 0.88 else None
 
 
-def _main_part(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> F32:
+def _main_part(mask: npt.NDArray[np.bool_]) -> F32:
     """The largest connected piece with its holes filled."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     if len(stats) < 2:
@@ -107,7 +120,9 @@ def _head_box(coarse_HW: F32) -> tuple[float, float, float, float]:
         return 0.3, 0.14, 0.7, 0.7
     top = int(rows[0])
     window = max(1, round(height * 0.03))
-    smooth = f32(np.convolve(np.pad(widths, window, mode="edge"), np.ones(2 * window + 1) / (2 * window + 1), "valid"))
+    smooth = f32(
+        np.convolve(np.pad(widths, window, mode="edge"), np.ones(2 * window + 1) / (2 * window + 1), "valid")
+    )
     bottom = _neck(smooth, top, limit=min(height, top + round(0.72 * height)))
     columns = np.flatnonzero(inside[top:bottom].mean(axis=0) > 0.18)
     left, right = (int(columns[0]), int(columns[-1]) + 1) if columns.size else (0.3 * width, 0.7 * width)

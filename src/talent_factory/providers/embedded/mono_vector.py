@@ -28,7 +28,7 @@ _GRAYS = (0.08, 0.38, 0.7, 0.96)
 
 
 def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
-    """Tones reduced to four flat areas with smoothed borders (after Rosin and Lai, reduced palettes, 2013)."""
+    """Tones reduced to four flat areas with smooth borders (after Rosin and Lai 2013, reduced palettes)."""
     u = canvas.unit
     smooth = bilateral(canvas.image_HWC, sigma_colour=0.16, sigma_space=4 * u, passes=3)
     gray = levels(luminance(smooth), 1, 98)
@@ -46,7 +46,9 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
 
 
 def stack_of_flats(gray_HW: F32, cuts: tuple[float, ...], values: tuple[float, ...], unit: float) -> F32:
-    """Paint the lighter areas over the darker; each area's border is smoothed by blurring its mask and cutting again."""
+    """Paint the lighter areas over the darker; each area's border is smoothed by blurring its mask and
+    cutting again.
+    """
     flat = np.full(gray_HW.shape, values[0], np.float32)
     for cut, value in zip(cuts, values[1:], strict=True):
         area = blur(f32(gray_HW > cut), 2.6 * unit)

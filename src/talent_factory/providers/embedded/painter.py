@@ -32,8 +32,9 @@ Draw = Callable[[Canvas, np.random.Generator], U8]
 class Medium:
     """How one medium is painted, and what a truthful caption may say about its backdrop.
 
-    `zoom` 0 keeps the portrait's framing, 1 fills the picture with the head. An `augmentation` is the portrait in
-    another light and place, not a new photograph. `backdrop` is what stands behind the subject, in caption words.
+    `zoom` 0 keeps the portrait's framing, 1 fills the picture with the head. An `augmentation` is the
+    portrait in another light and place, not a new photograph. `backdrop` is what stands behind the subject,
+    in caption words.
     """
 
     draw: Draw
@@ -66,7 +67,9 @@ MEDIA: dict[str, Medium] = {
     "gouache": Medium(gouache.draw, gouache.METHOD, "green background"),
     "photo_rain_night": Medium(photo.rain_night, "augment-rain-night-1", "night background", True),
     "photo_close_up": Medium(photo.close_up, "augment-close-up-1", "gray background", True, zoom=0.8),
-    "photo_window_light": Medium(photo.window_light, "augment-window-light-1", "brown background", True, zoom=0.2),
+    "photo_window_light": Medium(
+        photo.window_light, "augment-window-light-1", "brown background", True, zoom=0.2
+    ),
     "photo_subway": Medium(photo.subway, "augment-subway-1", "city background", True),
     "photo_garage": Medium(photo.garage, "augment-garage-1", "city background", True),
     "photo_silhouette": Medium(photo.silhouette, "augment-silhouette-1", "orange background", True),
@@ -77,20 +80,30 @@ MEDIA: dict[str, Medium] = {
 def paint(image_HWC: U8, *, medium: str, seed: int, aspect: str = "16:9", long_side: int = 1360) -> Painted:
     """Paint a portrait (H, W, 3 RGB bytes) in one of `MEDIA`.
 
-    The result has exactly the aspect, rounded to whole pixels, with `long_side` pixels on its longer side. The same
-    image, medium, seed, aspect and size give the same pixels, however many threads OpenCV uses.
-    Raises ProviderError for an unknown medium, an impossible aspect or size, or an image that is not (H, W, 3) bytes.
+    The result has exactly the aspect, rounded to whole pixels, with `long_side` pixels on its longer side.
+    The same image, medium, seed, aspect and size give the same pixels, however many threads OpenCV uses.
+    Raises ProviderError for an unknown medium, an impossible aspect or size, or an image that is not (H, W,
+    3) bytes.
     """
     recipe = MEDIA.get(medium)
     if recipe is None:
-        raise ProviderError(f"the embedded painter knows no medium {medium!r}", remedy="one of " + ", ".join(MEDIA))
-    if image_HWC.ndim != 3 or image_HWC.shape[2] != 3 or image_HWC.dtype != np.uint8 or min(image_HWC.shape) < 1:
+        raise ProviderError(
+            f"the embedded painter knows no medium {medium!r}", remedy="one of " + ", ".join(MEDIA)
+        )
+    if (
+        image_HWC.ndim != 3
+        or image_HWC.shape[2] != 3
+        or image_HWC.dtype != np.uint8
+        or min(image_HWC.shape) < 1
+    ):
         raise ProviderError(
             f"the painter needs an RGB image of bytes, got {image_HWC.dtype} {image_HWC.shape}",
             remedy="pass an array of shape (height, width, 3) and dtype uint8",
         )
     if not 64 <= long_side <= 4096:
-        raise ProviderError(f"long side {long_side} px is outside 64..4096", remedy="choose a size in that range")
+        raise ProviderError(
+            f"long side {long_side} px is outside 64..4096", remedy="choose a size in that range"
+        )
     width, height = canvas_size(aspect, long_side)
     # The matte depends on the portrait alone, so that all pictures of an actor cut the same outline.
     matte_seed = derive_seed("embedded", "matte")

@@ -12,11 +12,13 @@ Labels = npt.NDArray[np.int32]
 
 
 def tone_cuts(gray_HW: F32, alpha_HW: F32, count: int) -> tuple[float, ...]:
-    """`count - 1` rising thresholds that part the subject's tones where they part best (one-dimensional k-means)."""
+    """`count - 1` rising thresholds that part the subject's tones where they part best (one-dimensional
+    k-means).
+    """
     inside = gray_HW[::3, ::3][alpha_HW[::3, ::3] > 0.5]
     values = inside if inside.size >= 32 else gray_HW[::3, ::3].ravel()
-    centres = np.quantile(values, (np.arange(count) + 0.5) / count)
-    centres = 0.5 * centres + 0.5 * np.linspace(0.1, 0.9, count)
+    quantiles = np.quantile(values, (np.arange(count) + 0.5) / count)
+    centres = 0.5 * quantiles + 0.5 * np.linspace(0.1, 0.9, count)
     for _ in range(12):
         nearest = np.abs(values[:, None] - centres[None, :]).argmin(axis=1)
         for k in range(count):
@@ -28,7 +30,8 @@ def tone_cuts(gray_HW: F32, alpha_HW: F32, count: int) -> tuple[float, ...]:
 
 
 def dominant_colours(rng: np.random.Generator, points_NC: F32, count: int) -> F32:
-    """k-means (Lloyd 1982, k-means++ seeding) on at most 4,000 of the points; (k, C), k <= count, most common first.
+    """k-means (Lloyd 1982, k-means++ seeding) on at most 4,000 of the points; (k, C), k <= count, most common
+    first.
 
     Written out because OpenCV's own draws from a generator that all of a thread's code shares.
     """
@@ -38,7 +41,7 @@ def dominant_colours(rng: np.random.Generator, points_NC: F32, count: int) -> F3
     centres = points[[int(rng.integers(len(points)))]]
     nearest2 = ((points - centres[0]) ** 2).sum(axis=1)
     while len(centres) < count and float(nearest2.max()) > 9.0:
-        # Square root softens the usual weights: small but vivid marks still get a colour, outliers do not take all.
+        # The root softens the usual weights: small vivid marks get a colour, outliers do not take them all.
         chance = nearest2 / nearest2.sum()
         centres = np.vstack([centres, points[int(rng.choice(len(points), p=chance))]])
         nearest2 = np.minimum(nearest2, ((points - centres[-1]) ** 2).sum(axis=1))
@@ -56,7 +59,7 @@ def dominant_colours(rng: np.random.Generator, points_NC: F32, count: int) -> F3
 def nearest_colour(image_HWC: F32, colours_KC: F32) -> Labels:
     """Index of the nearest colour for every pixel."""
     distance = np.stack([((image_HWC - colour) ** 2).sum(axis=2) for colour in colours_KC])
-    return distance.argmin(axis=0).astype(np.int32)
+    return np.asarray(distance.argmin(axis=0), np.int32)
 
 
 def merge_specks(labels_HW: Labels, smallest: int) -> Labels:
@@ -64,7 +67,9 @@ def merge_specks(labels_HW: Labels, smallest: int) -> Labels:
     result = labels_HW.copy()
     keep = np.zeros(labels_HW.shape, bool)
     for label in np.unique(labels_HW):
-        _, pieces, stats, _ = cv2.connectedComponentsWithStats((labels_HW == label).astype(np.uint8), connectivity=4)
+        _, pieces, stats, _ = cv2.connectedComponentsWithStats(
+            (labels_HW == label).astype(np.uint8), connectivity=4
+        )
         big = stats[:, cv2.CC_STAT_AREA] >= smallest
         big[0] = False
         keep |= big[pieces]
@@ -81,7 +86,8 @@ def merge_specks(labels_HW: Labels, smallest: int) -> Labels:
 def smooth_areas(labels_HW: Labels, colours_KC: F32, size: tuple[int, int], sigma: float) -> F32:
     """Flat colours at (height, width): every label's mask is blurred at full size, and the strongest wins.
 
-    `sigma` in pixels of the result rounds the borders; a thin ramp between neighbours keeps them free of jaggies.
+    `sigma` in pixels of the result rounds the borders; a thin ramp between neighbours keeps them free of
+    jaggies.
     """
     height, width = size
     best = np.full(size, -1.0, np.float32)

@@ -34,7 +34,7 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
     gray = levels(luminance(smooth), 1, 98)
     flow = tangent_flow(smooth, 3.0 * u)
     ink = edge_lines(gray, sigma=1.9 * u, weight=0.045, flow=flow)
-    outline = edge_lines(blur(canvas.alpha_HW, 1.5 * u), sigma=2.4 * u, weight=0.12)
+    outline = edge_lines(f32(1 - blur(canvas.alpha_HW, 1.5 * u)), sigma=2.4 * u, weight=0.12)
     tone = tone_on_paper(gray, canvas.alpha_HW, u)
     hatch = hatching(rng, tone, blur(gray, 14 * u), u)
     ink = np.maximum(np.maximum(ink * smoothstep(0.0, 0.6, canvas.alpha_HW), outline), hatch)
@@ -43,7 +43,9 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
 
 
 def tone_on_paper(gray_HW: F32, alpha_HW: F32, unit: float) -> F32:
-    """The subject's tones, lifted a little, on paper that stays white but for a soft shadow around the shoulders."""
+    """The subject's tones, lifted a little, on paper that stays white but for a soft shadow around the
+    shoulders.
+    """
     lifted = 0.06 + 0.94 * gray_HW**0.85
     paper = 1.0 - 0.42 * blur(alpha_HW, 46 * unit) * smoothstep(0.9, 0.0, alpha_HW)
     return f32(lifted * alpha_HW + paper * (1 - alpha_HW))

@@ -16,6 +16,7 @@ from talent_factory.providers.embedded.raster import (
     F32,
     U8,
     blur,
+    clip01,
     f32,
     grid,
     luminance,
@@ -30,26 +31,28 @@ from talent_factory.providers.embedded.texture import strokes, turbulence
 def rain_night(canvas: Canvas, rng: np.random.Generator) -> U8:
     """A city at night behind rain: bokeh, wet ground, cool key and warm rim, streaks before and behind."""
     light = Lighting(
-        ambient=(0.2, 0.24, 0.34),
-        lamps=(Lamp((0.5, -0.6, 0.7), (0.62, 0.6, 0.62)),),
+        ambient=(0.22, 0.26, 0.36),
+        lamps=(Lamp((0.5, -0.6, 0.7), (0.68, 0.66, 0.68)),),
         rims=(Lamp((-1.0, -0.3, 0.0), (0.8, 0.45, 0.15)), Lamp((1.0, -0.2, 0.0), (0.15, 0.4, 0.75))),
     )
     scene = _far(canvas, scenes.night_city, rng, soften=5.0)
-    scene = screen(scene, _rain(canvas, rng, length=46, width=1.6, share=0.03, strength=0.22))
+    scene = screen(scene, _rain(canvas, rng, length=60, width=2.0, share=0.06, strength=0.38))
     picture = compose(canvas, relight(canvas, light), scene)
-    picture = screen(picture, _rain(canvas, rng, length=95, width=2.6, share=0.014, strength=0.34))
+    picture = screen(picture, _rain(canvas, rng, length=130, width=3.4, share=0.022, strength=0.5))
     return finish(bloom(picture, canvas.unit, 0.5), rng, unit=canvas.unit, tint=(0.95, 1.0, 1.1))
 
 
 def _rain(
     canvas: Canvas, rng: np.random.Generator, *, length: float, width: float, share: float, strength: float
 ) -> F32:
-    """Streaks of one depth (in the manner of Garg and Nayar 2006): motion-drawn drops that brighten what is behind."""
+    """Streaks of one depth (in the manner of Garg and Nayar 2006): motion-drawn drops that brighten what is
+    behind.
+    """
     u = canvas.unit
     angle = math.pi / 2 + 0.12
     noise = strokes(rng, canvas.shape, angle=angle, length=length * u, width=max(1.0, width * u))
     limit = float(np.quantile(noise[::4, ::4], 1 - share))
-    drops = blur(np.clip((noise - limit) * 0.9, 0, 1).astype(np.float32), 0.5 * u)
+    drops = blur(clip01((noise - limit) * 0.9), 0.5 * u)
     return f32(drops[..., None] * np.array([0.8, 0.88, 1.0], np.float32) * strength)
 
 
@@ -69,14 +72,14 @@ def close_up(canvas: Canvas, rng: np.random.Generator) -> U8:
     picture = compose(canvas, subject, f32(wall), wrap=0.2)
     away = smoothstep(0.5, 0.0, blur(face_weight(canvas), 20 * canvas.unit))
     picture = mix(picture, blur(picture, 4.0 * canvas.unit), away)
-    return finish(picture, rng, unit=canvas.unit, tint=(1.02, 1.0, 0.97), grain=0.02)
+    return finish(picture, rng, unit=canvas.unit, tint=(1.02, 1.0, 0.97), grain=0.014)
 
 
 def _clear(image_HWC: F32, unit: float) -> F32:
     """Local contrast: what stands out from its wide surroundings stands out a little more."""
     gray = luminance(image_HWC)
     detail = 0.35 * (gray - blur(gray, 1.6 * unit)) + 0.15 * (gray - blur(gray, 40 * unit))
-    return np.clip(image_HWC + detail[..., None], 0, 1).astype(np.float32)
+    return clip01(image_HWC + detail[..., None])
 
 
 def window_light(canvas: Canvas, rng: np.random.Generator) -> U8:
@@ -98,12 +101,12 @@ def window_light(canvas: Canvas, rng: np.random.Generator) -> U8:
     subject = relight(canvas, light)
     bars = 0.66 + 0.34 * blur(_panes(canvas, side, offset=0.16), 9 * canvas.unit)
     subject = subject * mix(f32(bars), np.ones_like(bars), 0.35)[..., None]
-    picture = compose(canvas, f32(subject), np.clip(wall, 0, 1).astype(np.float32))
+    picture = compose(canvas, f32(subject), clip01(wall))
     return finish(bloom(picture, canvas.unit, 0.35), rng, unit=canvas.unit, tint=(1.05, 1.0, 0.92))
 
 
 def _panes(canvas: Canvas, side: float, offset: float = 0.0) -> F32:
-    """Sunlight that fell through a window of two by three panes, slanting: 1 in light, 0 in the bars' shadow."""
+    """Sunlight through a window of several panes, slanting: 1 in light, 0 in the bars' shadow."""
     height, width = canvas.shape
     x, y = grid(height, width)
     x0, y0, x1, y1 = canvas.head
@@ -144,19 +147,23 @@ def garage(canvas: Canvas, rng: np.random.Generator) -> U8:
 def silhouette(canvas: Canvas, rng: np.random.Generator) -> U8:
     """Almost black against the evening sun, which edges the outline with gold."""
     x0, y0, x1, y1 = canvas.head
-    scene = scenes.sunset(canvas.shape, rng, ((x0 + x1) / 2 + 0.12 * (x1 - x0), (y0 + y1) / 2))
+    radius = float(np.clip(0.62 * (y1 - y0), 0.2 * canvas.shape[0], 0.42 * canvas.shape[0]))
+    sun = ((x0 + x1) / 2 + 0.25 * (x1 - x0), (y0 + y1) / 2 - 0.05 * (y1 - y0), radius)
+    scene = scenes.sunset(canvas.shape, rng, sun)
     light = Lighting(
         ambient=(0.035, 0.026, 0.04),
         rims=(Lamp((1.0, -0.5, 0.0), (0.55, 0.32, 0.12)), Lamp((-1.0, -0.5, 0.0), (0.4, 0.2, 0.1))),
     )
     picture = compose(canvas, relight(canvas, light), scene, wrap=0.22)
-    return finish(bloom(picture, canvas.unit, 0.2), rng, unit=canvas.unit, tint=(1.0, 1.0, 1.0), vignette=0.25)
+    return finish(
+        bloom(picture, canvas.unit, 0.2), rng, unit=canvas.unit, tint=(1.0, 1.0, 1.0), vignette=0.25
+    )
 
 
 def alley(canvas: Canvas, rng: np.random.Generator) -> U8:
     """In an alley between neon signs: magenta from one side, cyan from the other."""
     light = Lighting(
-        ambient=(0.24, 0.2, 0.28),
+        ambient=(0.28, 0.25, 0.31),
         lamps=(Lamp((-0.9, -0.3, 0.5), (0.72, 0.28, 0.52)), Lamp((0.9, -0.3, 0.5), (0.2, 0.52, 0.66))),
         rims=(Lamp((-1.0, -0.3, 0.0), (0.9, 0.2, 0.55)), Lamp((1.0, -0.3, 0.0), (0.1, 0.7, 0.85))),
     )
@@ -170,5 +177,5 @@ def _far(canvas: Canvas, scene: scenes.Scene, rng: np.random.Generator, *, softe
     height, width = canvas.shape
     factor = 2 if min(height, width) >= 256 else 1
     drawn = scene((math.ceil(height / factor), math.ceil(width / factor)), rng)
-    full = stretch(np.clip(drawn, 0, 1).astype(np.float32), canvas.alpha_HW)
+    full = stretch(clip01(drawn), canvas.alpha_HW)
     return blur(full, soften * canvas.unit)

@@ -1,4 +1,4 @@
-"""Typed raster operations that the painter shares: the only place that knows how OpenCV likes its arguments."""
+"""Typed raster operations that all media share, and the only place that tames OpenCV's arguments."""
 
 from __future__ import annotations
 
@@ -20,9 +20,19 @@ def f32(value: object) -> F32:
     return np.asarray(value, dtype=np.float32)
 
 
+def clip01(image: object) -> F32:
+    """Anything array-like as float32, held within 0..1."""
+    return f32(np.clip(f32(image), 0.0, 1.0))
+
+
+def fill(shape: tuple[int, int], colour: object) -> F32:
+    """A raster (height, width, 3) of one colour."""
+    return np.ascontiguousarray(np.broadcast_to(np.asarray(colour, np.float32), (*shape, 3)))
+
+
 def to_uint8(image: F32) -> U8:
     """Floats in 0..1 to bytes, rounded and clipped."""
-    return np.clip(image * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image * 255.0 + 0.5, 0, 255), np.uint8)
 
 
 def as_rgb(gray_HW: F32) -> F32:
@@ -55,7 +65,9 @@ def shrink(image: F32, factor: float) -> F32:
 
 
 def blur(image: F32, sigma: float) -> F32:
-    """Gaussian blur; wide ones run on a smaller copy, where the eye and the arithmetic agree that nothing is lost."""
+    """Gaussian blur; wide ones run on a smaller copy, where the eye and the arithmetic agree that nothing is
+    lost.
+    """
     if sigma < 0.3:
         return image
     if sigma <= 6.0:
@@ -92,8 +104,8 @@ def guided(guide_HW: F32, target_HW: F32, radius: int, eps: float) -> F32:
     mean_g, mean_t = box(guide_HW, radius), box(target_HW, radius)
     variance = box(guide_HW * guide_HW, radius) - mean_g * mean_g
     covariance = box(guide_HW * target_HW, radius) - mean_g * mean_t
-    slope = covariance / (variance + eps)
-    return f32(box(slope, radius) * guide_HW + box(mean_t - slope * mean_g, radius))
+    slope = f32(covariance / (variance + eps))
+    return f32(box(slope, radius) * guide_HW + box(f32(mean_t - slope * mean_g), radius))
 
 
 def bilateral(image_HWC: F32, *, sigma_colour: float, sigma_space: float, passes: int = 1) -> F32:
@@ -145,7 +157,7 @@ def levels(gray_HW: F32, low: float = 1.0, high: float = 99.0) -> F32:
     bottom, top = np.percentile(gray_HW[::step, ::step], [low, high])
     if top - bottom < 0.08:
         return np.clip(gray_HW, 0, 1)
-    return np.clip((gray_HW - bottom) / (top - bottom), 0, 1).astype(np.float32)
+    return clip01((gray_HW - bottom) / (top - bottom))
 
 
 def grid(height: int, width: int) -> tuple[F32, F32]:

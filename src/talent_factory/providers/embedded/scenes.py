@@ -21,16 +21,12 @@ from talent_factory.providers.embedded.corridor import (
     painted,
 )
 from talent_factory.providers.embedded.light import Colour
-from talent_factory.providers.embedded.raster import F32, blur, f32, grid, mix, screen, smoothstep
+from talent_factory.providers.embedded.raster import F32, blur, f32, fill, grid, mix, screen, smoothstep
 from talent_factory.providers.embedded.texture import turbulence
 
 Shape = tuple[int, int]
 Scene = Callable[[tuple[int, int], np.random.Generator], F32]
 NEON: tuple[Colour, ...] = ((1.0, 0.15, 0.55), (0.1, 0.85, 1.0), (1.0, 0.6, 0.1), (0.55, 0.3, 1.0))
-
-
-def _fill(shape: Shape, colour: Colour) -> F32:
-    return np.broadcast_to(np.array(colour, np.float32), (*shape, 3)).astype(np.float32)
 
 
 def gradient(shape: Shape, stops: tuple[tuple[float, Colour], ...]) -> F32:
@@ -42,7 +38,13 @@ def gradient(shape: Shape, stops: tuple[tuple[float, Colour], ...]) -> F32:
 
 
 def skyline(
-    picture: F32, rng: np.random.Generator, *, base: float, tallest: float, colour: Colour, lit: Colour | None = None
+    picture: F32,
+    rng: np.random.Generator,
+    *,
+    base: float,
+    tallest: float,
+    colour: Colour,
+    lit: Colour | None = None,
 ) -> F32:
     """One row of buildings standing on `base` (share of the height), windows lit when `lit` is given."""
     height, width = picture.shape[:2]
@@ -62,19 +64,27 @@ def skyline(
     return result
 
 
-def _windows(picture: F32, rng: np.random.Generator, block: tuple[int, int, int], pane: float, lit: Colour) -> None:
+def _windows(
+    picture: F32, rng: np.random.Generator, block: tuple[int, int, int], pane: float, lit: Colour
+) -> None:
     left, top, right = block
     for y in np.arange(top + pane, picture.shape[0], pane * 2.4):
         for x in np.arange(left + pane, right - pane, pane * 1.9):
             if rng.uniform() < 0.3:
                 strength = float(rng.uniform(0.35, 1.0))
-                shade = (lit[0] * strength, lit[1] * strength, lit[2] * strength * float(rng.uniform(0.7, 1.3)))
+                shade = (
+                    lit[0] * strength,
+                    lit[1] * strength,
+                    lit[2] * strength * float(rng.uniform(0.7, 1.3)),
+                )
                 first = (round(x), round(y))
                 last = (round(x + pane * 0.8), round(y + pane * 1.2))
                 cv2.rectangle(picture, first, last, shade, cv2.FILLED)
 
 
-def bokeh(picture: F32, rng: np.random.Generator, *, count: int, radius: float, palette: tuple[Colour, ...]) -> F32:
+def bokeh(
+    picture: F32, rng: np.random.Generator, *, count: int, radius: float, palette: tuple[Colour, ...]
+) -> F32:
     """City lights out of focus: discs with a brighter rim, more of them near the horizon."""
     height, width = picture.shape[:2]
     light = np.zeros_like(picture)
@@ -90,7 +100,9 @@ def bokeh(picture: F32, rng: np.random.Generator, *, count: int, radius: float, 
             continue
         px, py = grid(y1 - y0, x1 - x0)
         distance = np.hypot(px + x0 - x, py + y0 - y)
-        disc = smoothstep(r + 0.8, r - 0.8, f32(distance)) * (0.75 + 0.35 * smoothstep(r * 0.7, r, f32(distance)))
+        disc = smoothstep(r + 0.8, r - 0.8, f32(distance)) * (
+            0.75 + 0.35 * smoothstep(r * 0.7, r, f32(distance))
+        )
         light[y0:y1, x0:x1] += disc[..., None] * np.array(pick, np.float32) * np.float32(strength)
     return screen(picture, light)
 
@@ -98,12 +110,14 @@ def bokeh(picture: F32, rng: np.random.Generator, *, count: int, radius: float, 
 def night_city(shape: Shape, rng: np.random.Generator) -> F32:
     """A skyline at night, soft with distance, its street lights as bokeh over wet ground."""
     height = shape[0]
-    picture = gradient(shape, ((0.0, (0.02, 0.03, 0.08)), (0.6, (0.10, 0.11, 0.2)), (1.0, (0.05, 0.05, 0.09))))
-    picture = skyline(picture, rng, base=0.75, tallest=0.6, colour=(0.06, 0.07, 0.13), lit=(0.75, 0.65, 0.45))
-    picture = skyline(picture, rng, base=0.82, tallest=0.5, colour=(0.03, 0.035, 0.07), lit=(1.0, 0.8, 0.5))
+    picture = gradient(
+        shape, ((0.0, (0.04, 0.06, 0.14)), (0.6, (0.16, 0.17, 0.29)), (1.0, (0.07, 0.07, 0.12)))
+    )
+    picture = skyline(picture, rng, base=0.75, tallest=0.6, colour=(0.09, 0.1, 0.18), lit=(0.85, 0.72, 0.5))
+    picture = skyline(picture, rng, base=0.82, tallest=0.5, colour=(0.045, 0.05, 0.1), lit=(1.0, 0.82, 0.5))
     picture = blur(picture, 0.006 * height)
     lamps: tuple[Colour, ...] = ((1.0, 0.72, 0.35), (1.0, 0.85, 0.6), (1.0, 0.25, 0.2), (0.4, 0.75, 1.0))
-    picture = bokeh(picture, rng, count=70, radius=0.035 * height, palette=lamps)
+    picture = bokeh(picture, rng, count=80, radius=0.042 * height, palette=lamps)
     return wet_ground(picture, rng, horizon=0.78)
 
 
@@ -120,8 +134,8 @@ def wet_ground(picture: F32, rng: np.random.Generator, *, horizon: float) -> F32
     return mix(picture, f32(ground), f32((rows >= line)[:, None] * np.ones((1, width))))
 
 
-def sunset(shape: Shape, rng: np.random.Generator, centre: tuple[float, float]) -> F32:
-    """Evening sky with the sun at `centre` (pixels) and two rows of buildings fading into the haze."""
+def sunset(shape: Shape, rng: np.random.Generator, sun: tuple[float, float, float]) -> F32:
+    """Evening sky with the `sun` (x, y, radius in pixels) and two rows of buildings fading into the haze."""
     height, width = shape
     sky: tuple[tuple[float, Colour], ...] = (
         (0.0, (0.36, 0.25, 0.5)),
@@ -131,11 +145,13 @@ def sunset(shape: Shape, rng: np.random.Generator, centre: tuple[float, float]) 
     )
     picture = gradient(shape, sky)
     x, y = grid(height, width)
-    distance = np.hypot(x - centre[0], y - centre[1]) / height
-    glow = np.exp(-((distance / 0.42) ** 2)) * 0.55 + smoothstep(0.215, 0.2, f32(distance)) * 0.5
+    distance = np.hypot(x - sun[0], y - sun[1]) / sun[2]
+    glow = np.exp(-((distance / 2.1) ** 2)) * 0.5 + smoothstep(1.0, 0.97, f32(distance)) * 0.55
     picture = screen(picture, f32(glow[..., None] * np.array([1.0, 0.85, 0.5], np.float32)))
     cloud = smoothstep(0.1, 0.7, turbulence(rng, (height, width), height / 3, 4)) * np.float32(0.25)
-    picture = mix(picture, _fill(shape, (0.75, 0.35, 0.42)), f32(cloud * smoothstep(0.75, 0.2, f32(y / height))))
+    picture = mix(
+        picture, fill(shape, (0.75, 0.35, 0.42)), f32(cloud * smoothstep(0.75, 0.2, f32(y / height)))
+    )
     picture = skyline(picture, rng, base=0.9, tallest=0.3, colour=(0.72, 0.4, 0.34))
     picture = skyline(blur(picture, 0.003 * height), rng, base=0.97, tallest=0.28, colour=(0.36, 0.19, 0.24))
     return blur(picture, 0.002 * height)
@@ -146,7 +162,7 @@ def subway_station(shape: Shape, rng: np.random.Generator) -> F32:
     room = corridor(shape, half_width=3.4, eye=1.5, top=3.3, vanish=(0.5, 0.42), field=0.55)
     z, across, where = room.depth_HW, room.across_HW, room.surface_HW
     pulse = 0.72 + 0.28 * np.cos(z * (2 * math.pi / 3.0))
-    picture = painted(_fill(shape, (0.42, 0.45, 0.43)), where == CEILING, (0.3, 0.33, 0.32))
+    picture = painted(fill(shape, (0.42, 0.45, 0.43)), where == CEILING, (0.3, 0.33, 0.32))
     wall = f32(0.78 - 0.14 * joints(across, z, height=0.2, length=0.3, gap=0.012, staggered=False))
     picture = painted(picture, where == LEFT, np.dstack([wall * 0.93, wall, wall * 0.95]))
     picture = painted(picture, (where == LEFT) & (np.abs(across - 1.75) < 0.16), (0.1, 0.42, 0.36))
@@ -155,7 +171,7 @@ def subway_station(shape: Shape, rng: np.random.Generator) -> F32:
     picture = painted(picture, (where == FLOOR) & (across > 2.3), (0.06, 0.06, 0.06))
     picture = _train(picture, room)
     strips = (where == CEILING) & (np.abs(np.abs(across) - 1.1) < 0.13) & (np.mod(z, 3.0) < 2.1)
-    picture = picture * pulse[..., None].astype(np.float32)
+    picture = picture * f32(pulse[..., None])
     picture = haze(f32(picture), z, reach=42.0, colour=(0.5, 0.58, 0.54))
     picture = painted(picture, strips, (1.0, 1.0, 0.95))
     for depth in np.arange(24.0, 2.0, -3.2):
@@ -177,15 +193,30 @@ def _train(picture: F32, room: Corridor) -> F32:
     return painted(picture, window, (0.98, 0.95, 0.8))
 
 
-def _pillar(picture: F32, room: Corridor, *, x: float, depth: float, face: Colour, half: float = 0.24) -> None:
+def _pillar(
+    picture: F32, room: Corridor, *, x: float, depth: float, face: Colour, half: float = 0.24
+) -> None:
     """A square pillar from floor to ceiling, its inner side turned to the light."""
     fade = math.exp(-depth / 26.0)
-    front: Colour = (0.5 + (face[0] - 0.5) * fade, 0.55 + (face[1] - 0.55) * fade, 0.53 + (face[2] - 0.53) * fade)
+    front: Colour = (
+        0.5 + (face[0] - 0.5) * fade,
+        0.55 + (face[1] - 0.55) * fade,
+        0.53 + (face[2] - 0.53) * fade,
+    )
     bright: Colour = (min(1.0, front[0] * 1.35), min(1.0, front[1] * 1.35), min(1.0, front[2] * 1.35))
     inner = x + half if x < 0 else x - half
     far = depth + 2 * half
-    room.quad(picture, [(inner, 0, depth), (inner, room.top, depth), (inner, room.top, far), (inner, 0, far)], bright)
-    corners = [(x - half, 0.0, depth), (x - half, room.top, depth), (x + half, room.top, depth), (x + half, 0.0, depth)]
+    room.quad(
+        picture,
+        [(inner, 0, depth), (inner, room.top, depth), (inner, room.top, far), (inner, 0, far)],
+        bright,
+    )
+    corners = [
+        (x - half, 0.0, depth),
+        (x - half, room.top, depth),
+        (x + half, room.top, depth),
+        (x + half, 0.0, depth),
+    ]
     room.quad(picture, corners, front)
 
 
@@ -194,7 +225,7 @@ def parking_garage(shape: Shape, rng: np.random.Generator) -> F32:
     room = corridor(shape, half_width=6.5, eye=1.5, top=2.7, vanish=(0.5, 0.42), field=0.55)
     z, across, where = room.depth_HW, room.across_HW, room.surface_HW
     stain = turbulence(rng, shape, shape[0] / 5, 4) * np.float32(0.05)
-    picture = painted(_fill(shape, (0.36, 0.37, 0.37)), where == CEILING, (0.26, 0.27, 0.28))
+    picture = painted(fill(shape, (0.36, 0.37, 0.37)), where == CEILING, (0.26, 0.27, 0.28))
     picture = painted(picture, where == FLOOR, (0.3, 0.31, 0.31))
     picture = painted(picture, ((where == LEFT) | (where == RIGHT)) & (across < 0.9), (0.2, 0.33, 0.42))
     beams = (where == CEILING) & (np.mod(z, 4.0) < 0.5)
@@ -202,8 +233,14 @@ def parking_garage(shape: Shape, rng: np.random.Generator) -> F32:
     bays = (where == FLOOR) & (np.abs(across) > 3.0) & (np.mod(z + 1.0, 2.5) < 0.13)
     picture = painted(picture, bays, (0.82, 0.82, 0.78))
     picture = painted(picture, (where == FLOOR) & (np.abs(np.abs(across) - 3.0) < 0.06), (0.82, 0.82, 0.78))
-    shine = (where == FLOOR) * np.exp(-((np.abs(across) - 1.4) ** 2) / 0.5) * (0.6 + 0.4 * np.cos(z * math.pi / 2))
-    picture = screen(picture + stain[..., None], f32(shine[..., None] * np.array([0.2, 0.24, 0.25], np.float32)))
+    shine = (
+        (where == FLOOR)
+        * np.exp(-((np.abs(across) - 1.4) ** 2) / 0.5)
+        * (0.6 + 0.4 * np.cos(z * math.pi / 2))
+    )
+    picture = screen(
+        picture + stain[..., None], f32(shine[..., None] * np.array([0.2, 0.24, 0.25], np.float32))
+    )
     picture = haze(picture, z, reach=38.0, colour=(0.24, 0.29, 0.31))
     tubes = (where == CEILING) & (np.abs(np.abs(across) - 1.4) < 0.08) & (np.mod(z - 1.0, 4.0) < 1.6)
     picture = painted(picture, tubes, (0.93, 1.0, 1.0))
@@ -219,7 +256,11 @@ def _striped_pillar(picture: F32, room: Corridor, x: float, depth: float) -> Non
         colour: Colour = (0.9, 0.72, 0.1) if k % 2 == 0 else (0.1, 0.1, 0.1)
         low, high = 0.25 + 0.22 * k, 0.25 + 0.22 * (k + 1)
         left, right = x - 0.3, x + 0.3
-        room.quad(picture, [(left, low, depth), (left, high, depth), (right, high, depth), (right, low, depth)], colour)
+        room.quad(
+            picture,
+            [(left, low, depth), (left, high, depth), (right, high, depth), (right, low, depth)],
+            colour,
+        )
 
 
 def neon_alley(shape: Shape, rng: np.random.Generator) -> F32:
@@ -229,36 +270,72 @@ def neon_alley(shape: Shape, rng: np.random.Generator) -> F32:
     wall = (where == LEFT) | (where == RIGHT)
     tone = 0.6 + 0.5 * each_brick(across, z, height=0.16, length=0.42)
     seam = joints(across, z, height=0.16, length=0.42, gap=0.02, staggered=True)
-    brick = f32(tone * (1 - 0.45 * seam))[..., None] * np.array([0.2, 0.12, 0.13], np.float32)
-    picture = painted(_fill(shape, (0.03, 0.03, 0.07)), wall, brick)
-    picture = haze(picture, z, reach=24.0, colour=(0.16, 0.12, 0.26))
+    brick = f32(tone * (1 - 0.45 * seam))[..., None] * np.array([0.36, 0.21, 0.2], np.float32)
+    picture = painted(fill(shape, (0.06, 0.06, 0.13)), wall, brick)
+    picture = haze(picture, z, reach=20.0, colour=(0.26, 0.2, 0.4))
     signs = np.zeros_like(picture)
-    for depth in (13.0, 9.5, 7.0, 5.2, 4.0, 3.1):
+    shapes = rng.permutation(12) % len(_SIGNS)
+    for place, depth in enumerate((13.0, 9.5, 7.0, 5.2, 4.0, 3.1)):
         for side in (-1.0, 1.0):
-            _sign(signs, room, rng, side, depth * float(rng.uniform(0.92, 1.08)))
+            kind = int(shapes[2 * place + int(side > 0)])
+            _sign(signs, room, rng, side, depth * float(rng.uniform(0.9, 1.1)), kind)
     glow = blur(signs, 0.03 * shape[0]) * np.float32(0.8) + blur(signs, 0.1 * shape[0]) * np.float32(1.1)
-    picture = screen(picture * (1 + 2.2 * np.clip(glow, 0, 1)), f32(glow * 0.7))
+    picture = screen(f32(picture * (1 + 2.2 * np.clip(glow, 0, 1))), f32(glow * 0.7))
     picture = np.maximum(picture, np.clip(signs * 1.2, 0, 1))
     return wet_ground(f32(picture), rng, horizon=0.72)
 
 
-def _sign(signs: F32, room: Corridor, rng: np.random.Generator, side: float, depth: float) -> None:
-    """A tube of light on a wall: a frame, a ring, a zigzag or bars."""
+def _sign(signs: F32, room: Corridor, rng: np.random.Generator, side: float, depth: float, kind: int) -> None:
+    """A tube of light on a wall: an arrow, a double ring, a star, a heart or a wave; nothing that could be
+    read.
+    """
     colour = NEON[int(rng.integers(len(NEON)))]
     x = side * (room.half_width - 0.02)
-    low, tall, broad = float(rng.uniform(1.5, 2.6)), float(rng.uniform(0.5, 1.1)), float(rng.uniform(0.5, 1.0))
-    kind = int(rng.integers(4))
-    if kind == 0:
-        frame = [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0), (1.0, 0.0), (0.0, 0.0)]
-    elif kind == 1:
-        turn = np.linspace(0, 2 * math.pi, 25)
-        frame = [(0.5 + 0.5 * math.cos(t), 0.5 + 0.5 * math.sin(t)) for t in turn]
-    elif kind == 2:
-        frame = [(k / 5, float(k % 2)) for k in range(6)]
-    else:
-        frame = [(0.0, 0.0), (1.0, 0.0), (1.0, 0.5), (0.0, 0.5), (0.0, 1.0), (1.0, 1.0)]
-    path = [(x, low + v * tall, depth + u * broad) for u, v in frame]
-    room.stroke(signs, path, colour, 0.09)
-    if rng.uniform() < 0.5:
-        inner = [(x, low + (0.2 + 0.6 * v) * tall, depth + (0.2 + 0.6 * u) * broad) for u, v in frame]
+    low, tall, broad = (
+        float(rng.uniform(1.4, 2.5)),
+        float(rng.uniform(0.6, 1.1)),
+        float(rng.uniform(0.9, 1.5)),
+    )
+    outline, inset = _SIGNS[kind]
+    room.stroke(signs, [(x, low + v * tall, depth + u * broad) for u, v in outline], colour, 0.09)
+    if inset:
+        inner = [(x, low + (0.22 + 0.56 * v) * tall, depth + (0.22 + 0.56 * u) * broad) for u, v in outline]
         room.stroke(signs, inner, NEON[int(rng.integers(len(NEON)))], 0.06)
+
+
+def _around(radius: Callable[[float], float]) -> list[tuple[float, float]]:
+    turns = np.linspace(0, 2 * math.pi, 41)
+    return [(0.5 + 0.5 * radius(t) * math.sin(t), 0.5 + 0.5 * radius(t) * math.cos(t)) for t in turns]
+
+
+def _star(turn: float) -> float:
+    return 0.72 + 0.28 * (4 * abs(turn / (0.4 * math.pi) % 1.0 - 0.5) - 1)
+
+
+_ARROW = [
+    (0.0, 0.35),
+    (0.55, 0.35),
+    (0.55, 0.1),
+    (1.0, 0.5),
+    (0.55, 0.9),
+    (0.55, 0.65),
+    (0.0, 0.65),
+    (0.0, 0.35),
+]
+_DIAMOND = [(0.5, 0.0), (1.0, 0.5), (0.5, 1.0), (0.0, 0.5), (0.5, 0.0)]
+_WAVE = [(k / 24, 0.5 + 0.25 * math.sin(k * 0.8)) for k in range(25)]
+_HEART = [
+    (
+        0.5 + 0.5 * math.sin(t) ** 3,
+        0.53 + 0.03 * (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t)),
+    )
+    for t in np.linspace(0, 2 * math.pi, 41)
+]
+_SIGNS = (
+    (_ARROW, False),
+    (_DIAMOND, True),
+    (_WAVE, False),
+    (_HEART, True),
+    (_around(_star), True),
+    (_around(lambda turn: 1.0), True),
+)

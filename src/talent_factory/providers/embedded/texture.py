@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from talent_factory.providers.embedded.raster import F32, blur, f32, grid, sample
+from talent_factory.providers.embedded.raster import F32, blur, clip01, f32, grid, sample
 
 
 def value_noise(rng: np.random.Generator, shape: tuple[int, int], period: float) -> F32:
@@ -17,7 +17,9 @@ def value_noise(rng: np.random.Generator, shape: tuple[int, int], period: float)
     lattice = f32(rng.uniform(-1.0, 1.0, (rows, columns)))
     scale = np.array([[1 / period, 0, 1.0], [0, 1 / period, 1.0]], np.float32)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return f32(cv2.warpAffine(lattice, scale, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101))
+    return f32(
+        cv2.warpAffine(lattice, scale, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    )
 
 
 def turbulence(rng: np.random.Generator, shape: tuple[int, int], period: float, octaves: int = 3) -> F32:
@@ -46,7 +48,9 @@ def paper(rng: np.random.Generator, shape: tuple[int, int], tooth: float) -> F32
     return f32(np.clip(fine * 0.4 + coarse * 0.25, -1, 1))
 
 
-def strokes(rng: np.random.Generator, shape: tuple[int, int], *, angle: float, length: float, width: float) -> F32:
+def strokes(
+    rng: np.random.Generator, shape: tuple[int, int], *, angle: float, length: float, width: float
+) -> F32:
     """Noise drawn out along one direction, unit deviation: the raw stuff of pencil and rain.
 
     `angle` is in radians from the x axis; `length` and `width` are in pixels.
@@ -69,4 +73,4 @@ def film_grain(rng: np.random.Generator, image_HWC: F32, *, strength: float, siz
     plane = speckle(rng, (image_HWC.shape[0], image_HWC.shape[1]), size)
     tone = image_HWC.mean(axis=2)
     weight = strength * (0.35 + 2.6 * tone * (1.0 - tone))
-    return np.clip(image_HWC + (plane * weight)[..., None], 0, 1).astype(np.float32)
+    return clip01(image_HWC + (plane * weight)[..., None])

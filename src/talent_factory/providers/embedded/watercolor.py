@@ -11,7 +11,9 @@ from talent_factory.providers.embedded.raster import (
     U8,
     bilateral,
     blur,
+    clip01,
     f32,
+    fill,
     grid,
     luminance,
     mix,
@@ -46,14 +48,14 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
 def with_density(colour_HWC: F32, density_HW: F32) -> F32:
     """More pigment darkens and saturates, less lets the paper through (2006, eq. 1)."""
     d = density_HW[..., None] - 1.0
-    return np.clip(colour_HWC - (colour_HWC - colour_HWC**2) * d, 0, 1).astype(np.float32)
+    return clip01(colour_HWC - (colour_HWC - colour_HWC**2) * d)
 
 
 def _pooled_edges(colour_HWC: F32, unit: float) -> F32:
     """Pigment gathered along the border of each wash, on its darker side."""
     gray = luminance(colour_HWC)
     step = blur(gray, 5.0 * unit) - blur(gray, 1.2 * unit)
-    return np.clip(step * 4.5, 0, 0.85).astype(np.float32)
+    return f32(np.clip(step * 4.5, 0, 0.85))
 
 
 def _wobble(colour_HWC: F32, rng: np.random.Generator, unit: float) -> F32:
@@ -68,8 +70,7 @@ def _wash(canvas: Canvas, rng: np.random.Generator) -> F32:
     """A pale blue sky of two wet washes."""
     cloud = turbulence(rng, canvas.shape, 260 * canvas.unit, 3)
     shade = 0.22 + 0.4 * smoothstep(-0.5, 0.6, cloud)
-    white = np.full(canvas.image_HWC.shape, 0.97, np.float32)
-    return mix(white, np.broadcast_to(_WASH, white.shape).astype(np.float32), f32(shade * 1.5))
+    return mix(fill(canvas.shape, 0.97), fill(canvas.shape, _WASH), f32(shade * 1.5))
 
 
 def _margin(canvas: Canvas, rng: np.random.Generator) -> F32:

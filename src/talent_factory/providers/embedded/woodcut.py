@@ -28,7 +28,9 @@ METHOD = "xdog-carved-lines-1"
 
 
 def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
-    """Carved lines whose width is the luminance and whose course is the tensor field, under bold XDoG contours."""
+    """Carved lines whose width is the luminance and whose course is the tensor field, under bold XDoG
+    contours.
+    """
     u = canvas.unit
     smooth = bilateral(canvas.image_HWC, sigma_colour=0.14, sigma_space=4 * u, passes=2)
     gray = levels(luminance(smooth), 2, 97)
@@ -40,7 +42,7 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
     back = _block(canvas, rng, lines)
     contour = edge_lines(gray, sigma=2.6 * u, weight=0.05, flow=flow)
     light = f32(cut * (1 - contour) * canvas.alpha_HW + back * (1 - canvas.alpha_HW))
-    rim = edge_lines(f32(1 - blur(canvas.alpha_HW, 1.5 * u)), sigma=3.0 * u, weight=0.14)
+    rim = edge_lines(blur(canvas.alpha_HW, 1.5 * u), sigma=2.6 * u, weight=0.12)
     light = np.maximum(light, rim * (1 - canvas.alpha_HW))
     crisp = smoothstep(0.36, 0.64, blur(f32(light), 1.1 * u))
     return to_uint8(as_rgb(f32(0.07 + 0.89 * crisp)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from talent_factory.providers.embedded.flow import Flow, smooth_along
-from talent_factory.providers.embedded.raster import F32, blur, f32, shrink, stretch
+from talent_factory.providers.embedded.raster import F32, blur, clip01, f32, shrink, stretch
 
 
 def xdog(
@@ -30,14 +30,15 @@ def xdog(
 
 
 def edge_lines(gray_HW: F32, *, sigma: float, weight: float, flow: Flow | None = None) -> F32:
-    """Ink of pure edge lines, 0..1, without filling dark areas: the difference of Gaussians against its own zero.
+    """Ink of pure edge lines, 0..1, without filling dark areas: the difference of Gaussians against its own
+    zero.
 
     `weight` is how little contrast (0..1) already makes a full line.
     """
     response = f32(blur(gray_HW, sigma * 1.6) - blur(gray_HW, sigma))
     if flow is not None:
         response = _along(response, flow, sigma)
-    return np.clip((response - 0.2 * weight) / (0.5 * weight), 0, 1).astype(np.float32)
+    return clip01((response - 0.2 * weight) / (0.5 * weight))
 
 
 def _along(response: F32, flow: Flow, sigma: float) -> F32:
