@@ -264,6 +264,8 @@ def _image(path: Path) -> bytes:
 
 def _preview(data: bytes) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
+        if image.format == "PNG" and max(image.size) <= PREVIEW_SIDE:
+            return data
         small = image.convert("RGB")
         small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.LANCZOS)
         stream = io.BytesIO()

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-import warnings
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
+from PIL import ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from pydantic import ValidationError
 
 from talent_factory.core.errors import KitError
@@ -43,7 +42,12 @@ MAX_IMAGE_BYTES = 32 << 20
 MAX_IMAGE_PIXELS = 64_000_000
 FEW_EXAMPLES = 3
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_FORMATS = ("PNG", "JPEG", "WEBP")
+# The readers themselves, not Image.open: that would try every format Pillow knows and warn of large sizes.
+_OPENERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
+    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    (b"RIFF", WebPImagePlugin.WebPImageFile),
+)
 _BAD_IMAGE = (
     OSError,
     SyntaxError,
@@ -55,8 +59,6 @@ _BAD_IMAGE = (
     OverflowError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
 )
 
 
@@ -239,12 +241,17 @@ def _check_base_text(text: str, manifest: TalentManifest, notes: Notes) -> None:
 def _check_images(folder: KitFolder) -> None:
     notes = folder.notes
     good = 0
+    seen: dict[str, str] = {}
     for name in sorted(folder.sizes):
         if name == PREVIEW_FILE or (
             name.startswith(EXAMPLES_FOLDER + "/") and name.lower().endswith(IMAGE_SUFFIXES)
         ):
             data = folder.read(name, limit=MAX_IMAGE_BYTES)
-            problem = image_problem(data) if data is not None else ""
+            if data is None:
+                continue
+            digest = folder.digests[name]
+            # the preview is often one of the examples: equal bytes are decoded once
+            problem = seen[digest] = seen[digest] if digest in seen else image_problem(data)
             if problem:
                 notes.error(
                     "example", name, f"no readable image: {problem}", "replace it by a PNG, JPEG or WebP"
@@ -257,20 +264,16 @@ def _check_images(folder: KitFolder) -> None:
 
 def image_problem(data: bytes) -> str:
     """Return why `data` is no image, "" when it is one: it is decoded to the last pixel."""
+    opener = next((opener for magic, opener in _OPENERS if data.startswith(magic)), None)
+    if opener is None:
+        return "neither PNG nor JPEG nor WebP"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                if image.width * image.height > MAX_IMAGE_PIXELS:
-                    return f"{image.width} x {image.height} pixels are too many"
-                image.load()
+        with opener(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
+                return f"{image.width} x {image.height} pixels are too many"
+            image.load()
     except _BAD_IMAGE as error:
-        # Pillow names its stream object in some messages, which says nothing to a reader
-        return (
-            "unknown format"
-            if "cannot identify" in str(error)
-            else (str(error)[:120] or type(error).__name__)
-        )
+        return str(error)[:120] or type(error).__name__
     return ""
 
 

@@ -6,7 +6,8 @@ LoRA module changes its layer by (alpha / rank) · up @ down (Hu et al. 2021, ar
 
 from __future__ import annotations
 
-import re
+import math
+import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,17 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talent_factory.kits.findings import Notes
-from talent_factory.kits.header import Buffer, Header, TensorEntry
+from talent_factory.kits.header import ITEM_BYTES, Buffer, Header, TensorEntry
 from talent_factory.kits.keys import Modules, ModuleShape, cross_attention_width
 from talent_factory.kits.manifest import WEIGHTS_FILE
 
-# ‖ΔW‖ as a multiple of √out, about the norm of a freshly initialised layer. Trained LoRAs lie below 0.5.
-LARGE_DELTA = 1.0
-INSANE_DELTA = 10.0
-_CHUNK_NUMBERS = 1 << 20
+# Root mean square of the change, per weight. Weights of a base are about 0.03, and so are useful changes.
+LARGE_DELTA = 0.5
+INSANE_DELTA = 2.0
+_CHUNK_BYTES = 2 << 20
 
-_DOWN, _UP, _ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
-_SUFFIX = re.compile(r"(.*?)(\.lora_down\.weight|\.lora_up\.weight|\.alpha)", re.DOTALL)
+_PARTS = ("lora_down.weight", "lora_up.weight", "alpha")
 _RETRAIN = "train again; talent train keeps the last good checkpoint"
 _REPACK = "pack the kit anew from the training run"
 
@@ -47,7 +47,9 @@ class WeightFacts(NamedTuple):
 
 def read_tensor(buffer: Buffer, entry: TensorEntry) -> NDArray[Any]:
     """Return a tensor as float32 (float16 and bfloat16 widened exactly) or int64, in its shape."""
-    return _numbers(buffer, entry.dtype, entry.start, entry.numbers).reshape(entry.shape)
+    kind = {"I64": "<i8", "F32": "<u4"}.get(entry.dtype, "<u2")
+    bits = np.frombuffer(buffer, kind, count=entry.numbers, offset=entry.start)
+    return (bits if entry.dtype == "I64" else _floats(bits, entry.dtype)).reshape(entry.shape)
 
 
 def check_weights(
@@ -66,15 +68,13 @@ def check_weights(
         return WeightFacts(False, ())
     known = [module for module in found if _known(module, modules, notes)]
     fitting = [module for module in known if _fits(module, modules[module.name], rank, notes)]
-    norms = dict(_norms(buffer, header))
-    for name, norm in norms.items():
-        if not np.isfinite(norm):
+    peaks = dict(_peaks(buffer, header))
+    for name, peak in peaks.items():
+        if not math.isfinite(peak):
             notes.error("not-finite", WEIGHTS_FILE, f"{name}: holds NaN or infinity", _RETRAIN)
-    alphas = {
-        m.name: float(read_tensor(buffer, m.alpha).reshape(-1)[0]) for m in fitting if m.alpha is not None
-    }
+    alphas = {module.name: _scalar(buffer, module.alpha) for module in fitting if module.alpha is not None}
     usable = [m for m in fitting if _alpha_holds(m, alphas.get(m.name), alpha, notes)]
-    _check_effect(buffer, usable, norms, alphas, notes)
+    _check_effect(buffer, usable, peaks, alphas, notes)
     text = any(module.name.startswith("lora_te") for module in known)
     return WeightFacts(text, tuple(sorted(set(alphas.values()))))
 
@@ -82,19 +82,18 @@ def check_weights(
 def _grouped(header: Header, notes: Notes) -> Iterator[LoraModule]:
     parts: dict[str, dict[str, TensorEntry]] = {}
     for entry in header.tensors:
-        match = _SUFFIX.fullmatch(entry.name)
-        if match is None:
+        # kohya's module names have no dots, so the first one ends the module
+        name, _, part = entry.name.partition(".")
+        if part not in _PARTS:
             message = f"{entry.name[:120]!r} is no lora_down, lora_up or alpha"
-            notes.error(
-                "key-unknown",
-                WEIGHTS_FILE,
-                message,
-                "kits hold plain kohya LoRA tensors only; convert the file",
-            )
-            continue
-        parts.setdefault(match[1], {})[match[2]] = entry
+            remedy = "kits hold plain kohya LoRA tensors only; convert the file"
+            notes.error("key-unknown", WEIGHTS_FILE, message, remedy)
+        elif name in parts:
+            parts[name][part] = entry
+        else:
+            parts[name] = {part: entry}
     for name, tensors in parts.items():
-        yield LoraModule(name, tensors.get(_DOWN), tensors.get(_UP), tensors.get(_ALPHA))
+        yield LoraModule(name, *(tensors.get(part) for part in _PARTS))
 
 
 def _wrong_base(found: Iterable[LoraModule], modules: Modules, base: str, notes: Notes) -> bool:
@@ -162,7 +161,7 @@ def _fits(module: LoraModule, shape: ModuleShape, rank: int, notes: Notes) -> bo
 
 
 def _alpha_holds(module: LoraModule, value: float | None, stated: float | None, notes: Notes) -> bool:
-    if value is None or not np.isfinite(value) or value <= 0:
+    if value is None or not math.isfinite(value) or value <= 0:
         notes.error("alpha-value", WEIGHTS_FILE, f"{module.name}: alpha is {value}", _REPACK)
         return False
     # half precision keeps three digits of an alpha such as 0.1
@@ -173,23 +172,24 @@ def _alpha_holds(module: LoraModule, value: float | None, stated: float | None, 
 
 
 def _check_effect(
-    buffer: Buffer, modules: list[LoraModule], norms: dict[str, float], alphas: dict[str, float], notes: Notes
+    buffer: Buffer, modules: list[LoraModule], peaks: dict[str, float], alphas: dict[str, float], notes: Notes
 ) -> None:
     idle = []
     for module in modules:
         down, up = module.down, module.up
         if down is None or up is None:
             continue
-        product = norms[down.name] * norms[up.name]
-        if not np.isfinite(product):
+        product = peaks[down.name] * peaks[up.name]
+        if not math.isfinite(product):
             continue
         if product == 0:
             idle.append(module.name)
             continue
-        scale = alphas[module.name] / down.shape[0] / float(np.sqrt(up.shape[0]))
-        # ‖up‖·‖down‖ bounds ‖up @ down‖, so most modules need no product at all
-        if scale * product > LARGE_DELTA:
-            _note_size(module.name, scale * _product_norm(buffer, up, down), notes)
+        scale = alphas[module.name] / down.shape[0]
+        # each weight changes by at most rank products of the peaks, so most modules need no matrix product
+        if scale * down.shape[0] * product > LARGE_DELTA:
+            weights = math.sqrt(up.numbers * down.numbers) / down.shape[0]
+            _note_size(module.name, scale * _product_norm(buffer, up, down) / weights, notes)
     if modules and len(idle) == len(modules):
         notes.error("all-zero", WEIGHTS_FILE, "no module changes anything: the LoRA is untrained", _RETRAIN)
     elif idle:
@@ -197,11 +197,11 @@ def _check_effect(
         notes.warning("zero-module", WEIGHTS_FILE, message, "leave them out of the training targets")
 
 
-def _note_size(name: str, relative: float, notes: Notes) -> None:
-    message = f"{name}: the change is {relative:.3g} times the size of a fresh layer"
-    if not relative <= INSANE_DELTA:
+def _note_size(name: str, change: float, notes: Notes) -> None:
+    message = f"{name}: changes weights by {change:.3g}, those of a base are about 0.03"
+    if not change <= INSANE_DELTA:
         notes.error("delta-size", WEIGHTS_FILE, message, "train with a lower learning rate")
-    elif relative > LARGE_DELTA:
+    elif change > LARGE_DELTA:
         notes.warning("delta-size", WEIGHTS_FILE, message, "lower default_weight or the learning rate")
 
 
@@ -211,44 +211,53 @@ def _product_norm(buffer: Buffer, up: TensorEntry, down: TensorEntry) -> float:
     down_RI = read_tensor(buffer, down).astype(np.float64).reshape(down.shape[0], -1)
     with np.errstate(over="ignore", invalid="ignore"):
         square = float(np.sum((up_OR.T @ up_OR) * (down_RI @ down_RI.T)))
-    return float(np.sqrt(max(square, 0.0))) if square == square else float("inf")
+    return math.sqrt(max(square, 0.0)) if math.isfinite(square) else math.inf
 
 
-def _norms(buffer: Buffer, header: Header) -> Iterator[tuple[str, float]]:
-    """Yield the norm of each tensor; it is NaN or infinite exactly when the tensor holds such a number."""
+def _peaks(buffer: Buffer, header: Header) -> Iterator[tuple[str, float]]:
+    """Yield the largest magnitude of each tensor, infinite when the tensor holds NaN or infinity.
+
+    The bits of IEEE numbers without the sign are in the order of their magnitudes, with infinity and NaN on
+    top, so the search is one over whole numbers.
+    """
     for run in _runs(header.tensors):
-        first = run[0]
-        start = first.start
-        numbers = _numbers(buffer, first.dtype, start, sum(entry.numbers for entry in run))
-        cuts = [(entry.start - start) // ((entry.end - entry.start) // entry.numbers) for entry in run]
-        with np.errstate(over="ignore", invalid="ignore"):
-            norms = np.sqrt(np.add.reduceat(np.square(numbers), cuts))
-        for entry, cut, norm in zip(run, cuts, norms.tolist(), strict=True):
-            if not np.isfinite(norm) or norm == 0:
-                # single precision over- or underflowed, or the tensor truly holds such numbers: look again
-                norm = float(np.linalg.norm(numbers[cut : cut + entry.numbers].astype(np.float64)))
-            yield entry.name, norm
+        dtype, start = run[0].dtype, run[0].start
+        if dtype == "I64":
+            yield from ((entry.name, abs(_scalar(buffer, entry))) for entry in run)
+            continue
+        kind, sign_free = ("<u4", 0x7FFFFFFF) if dtype == "F32" else ("<u2", 0x7FFF)
+        item = ITEM_BYTES[dtype]
+        bits = np.frombuffer(buffer, kind, count=(run[-1].end - start) // item, offset=start) & sign_free
+        tops = np.maximum.reduceat(bits, [(entry.start - start) // item for entry in run])
+        for entry, peak in zip(run, _floats(tops, dtype).tolist(), strict=True):
+            yield entry.name, peak if peak < math.inf else math.inf
 
 
 def _runs(tensors: Iterable[TensorEntry]) -> Iterator[list[TensorEntry]]:
-    """Group neighbours of one type, up to about a million numbers, so that a run stays in the cache."""
+    """Group neighbours of one type, up to about two million bytes, so that a run stays in the cache."""
     run: list[TensorEntry] = []
-    total = 0
+    dtype, full = "", 0
     for entry in tensors:
-        if run and (entry.dtype != run[0].dtype or total + entry.numbers > _CHUNK_NUMBERS):
-            yield run
-            run, total = [], 0
+        if entry.dtype != dtype or entry.end > full:
+            if run:
+                yield run
+            run, dtype, full = [], entry.dtype, entry.start + _CHUNK_BYTES
         run.append(entry)
-        total += entry.numbers
     if run:
         yield run
 
 
-def _numbers(buffer: Buffer, dtype: str, start: int, count: int) -> NDArray[Any]:
+def _scalar(buffer: Buffer, entry: TensorEntry) -> float:
+    """Return the first number of a tensor."""
+    if entry.dtype == "BF16":
+        return float(struct.unpack("<f", b"\0\0" + bytes(buffer[entry.start : entry.start + 2]))[0])
+    kind = {"F16": "<e", "F32": "<f", "I64": "<q"}[entry.dtype]
+    return float(struct.unpack_from(kind, buffer, entry.start)[0])
+
+
+def _floats(bits: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Return the numbers that the bits mean, as float32."""
     if dtype == "BF16":
         # bfloat16 is the upper half of a float32
-        halves = np.frombuffer(buffer, dtype="<u2", count=count, offset=start)
-        return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    if dtype == "F16":
-        return np.frombuffer(buffer, dtype="<f2", count=count, offset=start).astype(np.float32)
-    return np.frombuffer(buffer, dtype={"F32": "<f4", "I64": "<i8"}[dtype], count=count, offset=start)
+        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return bits.view("<f2").astype(np.float32) if dtype == "F16" else bits.view("<f4")

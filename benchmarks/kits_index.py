@@ -1,0 +1,131 @@
+"""Measure the validator and the index over 1,000 kits: `python benchmarks/kits_index.py [--kits N]`.
+
+Both commands run as users run them, each in a fresh process, and each opens every file of every kit. The kits
+are distinct: full LoRAs of rank 8 for the embedded base and three examples each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from talent_factory.core.files import write_json
+from talent_factory.kits.keys import MINI_FOLDER, folder_modules
+from talent_factory.kits.lora_file import lora_bytes
+from talent_factory.kits.manifest import PromptSet
+from talent_factory.kits.pack import KitSpec, pack_kit
+
+RESULT = Path(__file__).parent / "results" / "kits_index.json"
+RANK = 8
+
+
+def main() -> None:
+    """Make the kits, time both commands, print and keep the figures."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--kits", type=int, default=1000)
+    parser.add_argument("--base", type=Path, default=MINI_FOLDER, help="base whose modules the kits adapt")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "talents" / "avatar"
+        started = time.perf_counter()
+        size = make_kits(root, Path(folder), count=options.kits, base=options.base)
+        made = time.perf_counter() - started
+        validator = timed("validator", root, "--json")
+        index = timed("index_avatar_talents", root, "--output", str(Path(folder) / "index.json"))
+        listed = len(json.loads((Path(folder) / "index.json").read_text()))
+    if listed != options.kits:
+        raise SystemExit(f"only {listed} of {options.kits} kits are valid")
+    result = {
+        "kits": options.kits,
+        "rank": RANK,
+        "modules": len(folder_modules(options.base)),
+        "weights_kib": round(size / 1024),
+        "seconds": {
+            "make": round(made, 2),
+            "validator": round(validator, 2),
+            "index": round(index, 2),
+            "validator_and_index": round(validator + index, 2),
+        },
+        "load_before": round(os.getloadavg()[0], 2),
+        "machine": machine(),
+    }
+    print(json.dumps(result, indent=2))
+    write_json(RESULT, result)
+
+
+def make_kits(root: Path, work: Path, *, count: int, base: Path) -> int:
+    """Pack `count` kits below `root`; returns the bytes of one weights file."""
+    images = [draw(work / f"{number}.png", number) for number in range(3)]
+    modules = folder_modules(base)
+    lora = work / "lora.safetensors"
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        tensors = {}
+        for name, shape in modules.items():
+            tensors[f"{name}.lora_down.weight"] = rng.uniform(-0.08, 0.08, shape.down(RANK)).astype(np.float32)
+            tensors[f"{name}.lora_up.weight"] = rng.normal(0, 0.02, shape.up(RANK)).astype(np.float32)
+            tensors[f"{name}.alpha"] = np.array(RANK, dtype=np.float32)
+        lora.write_bytes(lora_bytes(tensors, precision="fp32", words={}))
+        kit = pack_kit(spec(number), lora=lora, examples=images, root=root, base_folder=base)
+    return (kit / "weights.safetensors").stat().st_size
+
+
+def spec(number: int) -> KitSpec:
+    """Return what kit `number` says about itself."""
+    return KitSpec(
+        id=f"avatar.identity.bench_{number}",
+        token=f"bench_{number}",
+        base_model="mini",
+        rank=RANK,
+        alpha=RANK,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        prompts=PromptSet(positive_prompts=(f"portrait of bench_{number} woman, white background",)),
+        training_config={"resolution": 128, "max_train_steps": 600, "learning_rate": 1e-3, "batch_size": 4},
+    )
+
+
+def draw(path: Path, number: int) -> Path:
+    """Draw a face of 128 pixels, about what the embedded base renders."""
+    image = Image.new("RGB", (128, 128), (210, 180 + 20 * number, 160))
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((30, 20, 98, 108), fill=(240, 200, 170), outline=(40, 30, 30), width=3)
+    for x in (48, 80):
+        pen.ellipse((x - 5, 52, x + 5, 62), fill=(30, 60, 120))
+    pen.arc((48, 60, 80, 92), 20, 160, fill=(120, 30, 40), width=3)
+    noise = np.random.default_rng(number).normal(0, 4, (128, 128, 3))
+    Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+def timed(module: str, root: Path, *arguments: str) -> float:
+    """Run one of the two commands in a fresh process and return its wall time in seconds."""
+    command = [sys.executable, "-m", f"talent_factory.image.{module}", "--base-dir", str(root), *arguments]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def machine() -> dict[str, str | int | None]:
+    """Return what the figures depend on."""
+    return {
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "pillow", "pydantic")},
+    }
+
+
+if __name__ == "__main__":
+    main()
