@@ -11,6 +11,7 @@ from typing import Literal
 from talent_factory.core.errors import FileError, ResumeRefused
 from talent_factory.core.files import json_text, sha256_bytes, sha256_file
 from talent_factory.core.records import Record, read_record, write_record
+from talent_factory.core.workspace import exclusive
 from talent_factory.dataset.manifest import DatasetManifest, load_dataset, verify_files
 from talent_factory.training.config import NEUTRAL_KEYS, TrainConfig
 
@@ -246,3 +247,18 @@ def _held(run: Path) -> bool:
     except OSError:
         return False
     return text.isdecimal() and process_alive(int(text))
+
+
+def set_aside(run: Path) -> Path | None:
+    """Rename a run to a free name beside it, so that another can begin; returns it, None without a run.
+
+    Raises WorkspaceBusy when a process trains in it.
+    """
+    if not (run / RUN_FILE).exists():
+        return None
+    with exclusive(run):
+        number = 1
+        while (kept := run.with_name(f"{run.name}.old{number}")).exists():
+            number += 1
+        run.rename(kept)
+    return kept
