@@ -69,7 +69,7 @@ def cast(
         "long_side": long_side,
         "seed": seed,
         "portrait_medium": portrait_medium.strip().lower(),
-        "portrait_words": tuple(word.strip().lower() for word in portrait_words.split(",") if word.strip()),
+        "portrait_words": _phrases(portrait_words),
     }
     options = parse(CastOptions, chosen, source="options")
     folder = out or workspace_from(workspace).casts / token
@@ -84,6 +84,10 @@ def cast(
     emit(_document(made, folder), as_json, lambda: _show(made, folder))
     if made.failed:
         raise typer.Exit(3)
+
+
+def _phrases(text: str) -> tuple[str, ...]:
+    return tuple(phrase.strip().lower() for phrase in text.split(",") if phrase.strip())
 
 
 def _document(made: CastManifest, folder: Path) -> dict[str, object]:

@@ -141,7 +141,8 @@ def _shoot(
             if stop is not None and stop.requested:
                 pending = {future: index for future, index in pending.items() if not future.cancel()}
             ready, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in ready:
+            # images first: an error that ends the cast must not leave finished ones out of the record
+            for future in sorted(ready, key=lambda future: future.exception() is not None):
                 index = pending.pop(future)
                 slots[index] = _settle(slots[index], future)
                 write_record(out / CAST_FILE, _with(cast, slots))

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from talent_factory.core.errors import ProviderError
 
 KEYWORD = "talent-cast"
+_NO_PNG = "the provider answered with something that is no PNG image"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33  # signature 8 + length 4 + type 4 + data 13 + crc 4
 
@@ -24,7 +25,7 @@ _IHDR_END = 33  # signature 8 + length 4 + type 4 + data 13 + crc 4
 def stamp(png: bytes, facts: Mapping[str, object]) -> bytes:
     """`png` with `facts` as JSON in an iTXt chunk. Raises ProviderError when the bytes are no PNG."""
     if not png.startswith(_SIGNATURE) or png[12:16] != b"IHDR":
-        raise ProviderError("the provider answered with something that is no PNG image")
+        raise ProviderError(_NO_PNG)
     text = json.dumps(dict(facts), sort_keys=True, ensure_ascii=False)
     # keyword, no compression, method 0, no language, no translated keyword, text
     data = KEYWORD.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf-8")
@@ -50,5 +51,7 @@ def measure(png: bytes) -> tuple[int, int]:
         with Image.open(BytesIO(png), formats=["PNG"]) as image:
             image.load()
             return image.size
+    except UnidentifiedImageError:
+        raise ProviderError(_NO_PNG) from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         raise ProviderError(f"the provider answered with a damaged image ({error})") from error

@@ -12,17 +12,18 @@ from talent_factory.dataset.manifest import Mode
 PAPER = (255, 255, 255)
 
 _ANALYSIS_SIDE = 96
-# sRGB anchors of the chromatic words; black, white and gray are told by lightness and chroma
-_NAMED = {
-    "red": (200, 50, 45),
-    "orange": (235, 140, 40),
-    "yellow": (240, 205, 70),
-    "green": (70, 150, 80),
-    "teal": (50, 150, 150),
-    "blue": (60, 100, 190),
-    "purple": (125, 75, 165),
-    "pink": (235, 140, 170),
-    "brown": (110, 70, 45),
+# sRGB anchors of the chromatic words, a strong and a pale one where both carry the name; black, white and gray are
+# told by lightness and chroma
+_NAMED: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "red": ((200, 50, 45), (214, 84, 76)),
+    "orange": ((235, 140, 40), (240, 164, 92)),
+    "yellow": ((240, 205, 70), (246, 220, 128)),
+    "green": ((70, 150, 80), (126, 190, 130)),
+    "teal": ((40, 130, 130), (84, 174, 176)),
+    "blue": ((60, 100, 190), (104, 154, 222), (186, 214, 236)),
+    "purple": ((125, 75, 165), (160, 122, 196)),
+    "pink": ((235, 140, 170), (244, 176, 196)),
+    "brown": ((110, 70, 45), (150, 105, 70)),
 }
 
 
@@ -121,11 +122,15 @@ def colour_name(lab: NDArray[np.float32]) -> str:
     lightness, chroma = float(lab[0]), float(np.hypot(lab[1], lab[2]))
     if chroma < 11.0 or lightness < 14.0:
         return "black" if lightness < 28.0 else "white" if lightness > 84.0 else "gray"
-    anchors = {name: _lab_of(rgb) for name, rgb in _NAMED.items()}
-    # hue decides more than lightness does, in the eye as in the words; only brown and pink are told by
-    # lightness
-    scale = np.array([0.5, 1.0, 1.0], np.float32)
-    return min(anchors, key=lambda name: float(np.linalg.norm((anchors[name] - lab) * scale)))
+    return min(_NAMED, key=lambda name: min(_unlike(lab, _lab_of(rgb)) for rgb in _NAMED[name]))
+
+
+def _unlike(lab: NDArray[np.float32], anchor: NDArray[np.float32]) -> float:
+    """How unlike two colours are in name: hue decides, then lightness; chroma only breaks ties."""
+    turn = np.arctan2(lab[2], lab[1]) - np.arctan2(anchor[2], anchor[1])
+    hue = abs(float(np.degrees(np.arctan2(np.sin(turn), np.cos(turn)))))
+    chroma = abs(float(np.hypot(lab[1], lab[2]) - np.hypot(anchor[1], anchor[2])))
+    return hue / 25.0 + abs(float(lab[0] - anchor[0])) / 40.0 + chroma / 90.0
 
 
 def _cover(image: Image.Image, target: tuple[int, int]) -> Image.Image:
