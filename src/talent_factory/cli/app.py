@@ -32,12 +32,12 @@ COMMANDS = (
         "run", "talent_factory.cli.run", "run", "Portrait to rendered Talent Kit: the whole path, resumable."
     ),
     Entry("cast", "talent_factory.cli.cast", "cast", "Make the 17 training images from one portrait."),
-    Entry("dataset", "talent_factory.cli.dataset", "app", "Prepare images and captions for training."),
+    Entry("dataset", "talent_factory.cli.dataset", "app", "Prepare, check and export images with captions."),
     Entry("train", "talent_factory.cli.train", "app", "Train a LoRA; resume it; see how far it is."),
-    Entry("kit", "talent_factory.cli.kit", "app", "Pack, validate and index Talent Kits."),
+    Entry("kit", "talent_factory.cli.kit", "app", "Validate, list and index Talent Kits."),
     Entry("render", "talent_factory.cli.foundry", "render", "Render scenes with a kit."),
     Entry("mix", "talent_factory.cli.foundry", "mix", "Mix identity and style kits and render them."),
-    Entry("base", "talent_factory.cli.base", "app", "Build and inspect the embedded base model."),
+    Entry("base", "talent_factory.cli.base", "app", "Build, show and measure the embedded base model."),
     Entry("sample", "talent_factory.cli.sample", "app", "Write the sample portrait and sample data."),
     Entry(
         "selftest",
