@@ -15,12 +15,16 @@ class Dials(Record):
 
     quality: str
     cast_long_side: int
-    """Long side of a training image as painted, in pixels; the dataset scales it down to the base's own size."""
+    """Long side of a training image as painted, in pixels; the dataset scales it to the base's own size."""
+    include_portrait: bool = True
+    """Whether the portrait itself is among the training images, beside those made from it."""
     lora_rank: int
     lora_alpha: float
     train_steps: int
     learning_rate: float
     batch_size: int
+    prior_weight: float
+    """Strength of base preservation: how hard prompts without the token are held at the base's own answer."""
     seeds_per_scene: int
     """Renders made of each evaluation scene, by the base and by the kit alike."""
     render_steps: int
@@ -36,7 +40,7 @@ _BATCH = 4
 
 
 def derive_dials(quality: str) -> Dials:
-    """Numbers for `draft`, `standard` or `best`; a pure function, so that a plan can be shown before any work.
+    """Numbers for `draft`, `standard` or `best`; a pure function, so a plan can be shown before any work.
 
     Raises UsageError for any other word.
     """
@@ -54,14 +58,16 @@ def derive_dials(quality: str) -> Dials:
         train_steps=steps,
         learning_rate=1e-3,
         batch_size=_BATCH,
+        prior_weight=1.0,
         seeds_per_scene=_SEEDS[quality],
         render_steps=_RENDER_STEPS[quality],
         guidance=3.0,
         reasons=(
             "640 px paintings: five times the base's 128 px, so a line keeps its shape when scaled down",
-            f"rank {rank} with alpha {rank}: the update is applied at scale 1, so rate and rank stay independent",
+            f"rank {rank} with alpha {rank}: the update is applied at scale 1",
             f"{steps} steps of {_BATCH}: each of the 17 images is seen about {seen} times",
             "learning rate 1e-3: a small base takes ten times the usual rate for SD 1.5",
+            "base preservation 1: each step also holds plain prompts where they were",
             f"{_RENDER_STEPS[quality]} sampling steps of DPM++ 2M at guidance 3",
         ),
     )

@@ -1,175 +1,252 @@
-"""Stages that remember: each runs once for the same inputs, in real life or as a line of a plan.
-
-A stage is done when its record holds the key of its inputs and every output still has the bytes that were written
-then. So a killed run goes on where it stopped, an edited input redoes just what depends on it, and a removed or
-damaged output is made again.
-"""
+"""The stages of the pipeline: what each is made from, what it leaves, what it costs and who does it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING
 
-from talent_factory.core.errors import FileError
+from talent_factory import pace
+from talent_factory import stage_work as work
 from talent_factory.core.events import Reporter
-from talent_factory.core.files import json_text, sha256_bytes, sha256_file, sha256_tree
-from talent_factory.core.plan import Plan, PlanStep, duration
-from talent_factory.core.records import Record, read_record, write_record
+from talent_factory.core.stop import StopSignal
+from talent_factory.core.workspace import Workspace
+from talent_factory.quality import Dials
+from talent_factory.stage_book import Stage, StageOutcome
 
-Known: TypeAlias = str | int | float | bool | None | Sequence["Known"] | Mapping[str, "Known"]
-
-
-class StageRecord(Record):
-    """What one finished stage was made from and what it left; digests are sha256, times are seconds of work."""
-
-    name: str
-    key: str
-    inputs: dict[str, str]
-    outputs: dict[str, str]
-    seconds: float
-
-
-class StageOutcome(Record):
-    """One line of a run's result; `seconds` is the work of the time when the stage really ran."""
-
-    name: str
-    state: Literal["made", "kept", "todo"]
-    seconds: float = 0.0
-    because: str = ""
+if TYPE_CHECKING:
+    from talent_factory.datagen.actor import CastOptions
+    from talent_factory.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage: `inputs` by name (values or files), the `outputs` it writes, and how.
+class Floor:
+    """Where work happens, who hears of it, and who may stop it."""
 
-    `make` must be safe to repeat after a kill at any moment: write atomically, or go on from what is there.
-    `version` is raised whenever the code would write other bytes from the same inputs.
-    """
-
-    name: str
-    detail: str
-    inputs: Mapping[str, Known | Path]
-    outputs: tuple[Path, ...]
-    make: Callable[[], None]
-    version: int = 1
-    seconds: float = 0.0
-    memory_mb: float = 0.0
-    disk_mb: float = 0.0
-    cost_usd: float = 0.0
-
-
-@dataclass
-class StageBook:
-    """Does stages in order and remembers them in `folder`; with `plan_only` it writes nothing and only looks."""
-
-    folder: Path
+    place: Workspace
     reporter: Reporter
-    plan_only: bool = False
-    outcomes: list[StageOutcome] = field(default_factory=list)
-    steps: list[PlanStep] = field(default_factory=list)
-    _unsure: set[Path] = field(default_factory=set)
-    """Outputs that a plan would make anew: their bytes cannot be known yet."""
-
-    def do(self, stage: Stage) -> None:
-        """Do the stage unless it is done; raises what its `make` raises."""
-        record = self._recorded(stage.name)
-        inputs = {name: self._digest(value) for name, value in stage.inputs.items()}
-        key = sha256_bytes(json_text([stage.name, stage.version, inputs]).encode())
-        reason = self._why(stage, record, key, inputs)
-        if record is not None and not reason:
-            self.outcomes.append(StageOutcome(name=stage.name, state="kept", seconds=record.seconds))
-            self.steps.append(_plan_step(stage, "done"))
-            return
-        self.steps.append(_plan_step(stage, "todo"))
-        if self.plan_only:
-            self._unsure.update(stage.outputs)
-            self.outcomes.append(StageOutcome(name=stage.name, state="todo", because=reason))
-            return
-        self._make(stage, key, inputs, reason)
-
-    def _make(self, stage: Stage, key: str, inputs: dict[str, str], reason: str) -> None:
-        self.reporter.event("stage_started", stage=stage.name, because=reason)
-        started = time.monotonic()
-        stage.make()
-        seconds = round(time.monotonic() - started, 2)
-        missing = [str(path) for path in stage.outputs if not path.exists()]
-        if missing:
-            raise FileError(
-                f"stage {stage.name} left no {', '.join(missing)}", remedy="run the same command again"
-            )
-        outputs = {self._name(path): fingerprint(path) for path in stage.outputs}
-        record = StageRecord(name=stage.name, key=key, inputs=inputs, outputs=outputs, seconds=seconds)
-        write_record(self._path(stage.name), record)
-        self.outcomes.append(StageOutcome(name=stage.name, state="made", seconds=seconds, because=reason))
-        self.reporter.event("stage_done", stage=stage.name, seconds=seconds)
-        self.reporter.message(f"{stage.name:<12} {stage.detail} ({duration(seconds)})")
-
-    @property
-    def made(self) -> tuple[str, ...]:
-        """Names of the stages that really ran."""
-        return tuple(outcome.name for outcome in self.outcomes if outcome.state == "made")
-
-    def plan(self, title: str) -> Plan:
-        """What was seen so far, as a plan."""
-        return Plan(title=title, steps=tuple(self.steps))
-
-    def records(self) -> dict[str, StageRecord]:
-        """The records of all stages passed so far, by name."""
-        found = {outcome.name: self._recorded(outcome.name) for outcome in self.outcomes}
-        return {name: record for name, record in found.items() if record is not None}
-
-    def _why(self, stage: Stage, record: StageRecord | None, key: str, inputs: dict[str, str]) -> str:
-        """Why the stage has to run; empty when it has not."""
-        if record is None:
-            return "not done yet"
-        if record.key != key:
-            changed = sorted(name for name in inputs if record.inputs.get(name) != inputs[name])
-            return f"changed: {', '.join(changed)}" if changed else "the stage itself changed"
-        if any(path in self._unsure for path in stage.outputs):
-            return "an earlier step writes to the same place"
-        for path in stage.outputs:
-            if not path.exists():
-                return f"{path.name} is missing"
-            if record.outputs.get(self._name(path)) != fingerprint(path):
-                return f"{path.name} was changed"
-        return ""
-
-    def _digest(self, value: Known | Path) -> str:
-        if not isinstance(value, Path):
-            return sha256_bytes(json_text(value).encode())
-        # a value that no finished stage can have recorded
-        return "not made yet" if value in self._unsure or not value.exists() else fingerprint(value)
-
-    def _recorded(self, name: str) -> StageRecord | None:
-        try:
-            return read_record(self._path(name), StageRecord)
-        except FileError:
-            return None  # missing, or of another version: the stage simply runs again
-
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
-
-    def _name(self, path: Path) -> str:
-        # relative where possible, so a workspace may be moved
-        root = self.folder.parent.parent
-        return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    stop: StopSignal
+    base: work.BaseFacts
+    dials: Dials
+    replace: bool = False
+    """Whether a training of other inputs is put aside for a new one; if not, it is refused by name."""
 
 
-def fingerprint(path: Path) -> str:
-    """The sha256 of a file, or of a folder's names and contents; locks do not count."""
-    return sha256_tree(path, exclude=(".lock",)) if path.is_dir() else sha256_file(path)
+@dataclass(frozen=True)
+class Actor:
+    """Who a run is about, and where its things lie."""
+
+    token: str
+    class_noun: str
+    seed: int
+    talent_id: str
+    cast: Path
+    dataset: Path
+    kit: Path
+    renders: Path
+    report: Path
+
+    @classmethod
+    def at(cls, place: Workspace, *, token: str, class_noun: str, seed: int) -> Actor:
+        """The actor `token` in a workspace."""
+        talent_id = f"avatar.identity.{token}"
+        return cls(
+            token=token,
+            class_noun=class_noun,
+            seed=seed,
+            talent_id=talent_id,
+            cast=place.casts / token,
+            dataset=place.datasets / talent_id,
+            kit=place.talents / talent_id,
+            renders=place.reports / token / "renders",
+            report=place.reports / token / "report.html",
+        )
 
 
-def _plan_step(stage: Stage, state: Literal["todo", "done"]) -> PlanStep:
-    return PlanStep(
-        name=stage.name,
-        detail=stage.detail,
-        seconds=stage.seconds,
-        memory_mb=stage.memory_mb,
-        disk_mb=stage.disk_mb,
-        cost_usd=stage.cost_usd,
-        state=state,
+def cast_stage(floor: Floor, actor: Actor, portrait: Path, options: CastOptions) -> Stage:
+    """Portrait to training images."""
+    from talent_factory.datagen.recipes import load_recipe
+
+    recipe = load_recipe(options.recipe)
+    return Stage(
+        name="cast",
+        detail=f"{len(recipe.slots)} training images from {portrait.name}",
+        inputs={
+            "portrait": portrait,
+            "options": options.model_dump(mode="json", exclude={"in_flight"}),
+            "recipe": recipe.model_dump(mode="json"),
+            "painter": work.painter_methods(),
+        },
+        outputs=(actor.cast / "cast.json", actor.cast / "images", actor.cast / "portrait.png"),
+        make=lambda: work.make_cast(
+            portrait,
+            out=actor.cast,
+            token=actor.token,
+            options=options,
+            reporter=floor.reporter,
+            stop=floor.stop,
+        ),
+        cost=pace.cast_cost(len(recipe.slots), options.long_side),
     )
+
+
+def cast_dataset_stage(floor: Floor, actor: Actor, images: int) -> Stage:
+    """Training images to a captioned dataset of the base's size."""
+    side = floor.base.resolution
+    return Stage(
+        name="dataset",
+        detail=f"scaled to {side} px, with captions",
+        inputs={
+            "cast": actor.cast / "cast.json",
+            "side": side,
+            "include_portrait": floor.dials.include_portrait,
+        },
+        outputs=(actor.dataset,),
+        make=lambda: work.make_cast_dataset(
+            actor.cast, out=actor.dataset, resolution=side, include_portrait=floor.dials.include_portrait
+        ),
+        cost=pace.dataset_cost(images, side),
+    )
+
+
+def folder_dataset_stage(config: TrainConfig, *, folder: Path, out: Path) -> Stage:
+    """A user's folder of images and captions to a dataset."""
+    return Stage(
+        name="dataset",
+        detail=f"from {folder}",
+        inputs={
+            "folder": folder,
+            "config": config.model_dump(
+                mode="json", include={"id", "token", "class_noun", "resolution", "mode"}
+            ),
+        },
+        outputs=(out,),
+        make=lambda: work.make_folder_dataset(config, folder=folder, out=out),
+        cost=pace.dataset_cost(20, config.resolution),
+    )
+
+
+def train_stage(floor: Floor, config: TrainConfig, *, dataset: Path, run: Path) -> Stage:
+    """Dataset to LoRA weights."""
+    from talent_factory.training.runs import LORA_FILE, LOSS_FILE
+
+    return Stage(
+        name="train",
+        detail=f"{config.max_train_steps} steps, rank {config.lora_rank}",
+        inputs={"config": work.training_facts(config), "dataset": dataset, "base": floor.base.revision},
+        outputs=(run / LORA_FILE, run / LOSS_FILE),
+        make=lambda: work.make_weights(
+            config,
+            dataset=dataset,
+            run=run,
+            replace=floor.replace,
+            reporter=floor.reporter,
+            stop=floor.stop,
+        ),
+        cost=pace.train_cost(
+            config.max_train_steps,
+            config.batch_size,
+            resolution=config.resolution,
+            kept=config.prior_weight > 0,
+        ),
+    )
+
+
+def kit_stage(floor: Floor, config: TrainConfig, *, dataset: Path, run: Path) -> Stage:
+    """LoRA weights to a Talent Kit with examples."""
+    from talent_factory.training.runs import LORA_FILE
+
+    return Stage(
+        name="kit",
+        detail=f"{config.id}, with examples",
+        inputs={
+            "lora": run / LORA_FILE,
+            "dataset": dataset,
+            "config": config.model_dump(mode="json"),
+            "base": floor.base.revision,
+            "scenes": work.scene_facts(),
+            "dials": _render_facts(floor.dials),
+        },
+        outputs=(floor.place.talents / config.id,),
+        make=lambda: work.make_kit(
+            config,
+            base=floor.base,
+            dials=floor.dials,
+            dataset=dataset,
+            run=run,
+            root=floor.place.talents,
+            reporter=floor.reporter,
+        ),
+        cost=pace.render_cost(work.EXAMPLES, floor.dials, resolution=floor.base.resolution),
+    )
+
+
+def renders_stage(floor: Floor, actor: Actor, style: Path | None) -> Stage:
+    """Kits to the pictures of the report."""
+    return Stage(
+        name="renders",
+        detail="new scenes: base, kit and mix" if style else "new scenes: base and kit",
+        inputs={
+            "kit": actor.kit,
+            "style": style or "none",
+            "base": floor.base.revision,
+            "scenes": work.scene_facts(),
+            "dials": _render_facts(floor.dials),
+            "class_noun": actor.class_noun,
+            "seed": actor.seed,
+        },
+        outputs=(actor.renders,),
+        make=lambda: work.make_renders(
+            actor.renders,
+            base=floor.base,
+            dials=floor.dials,
+            kits=(actor.kit, style),
+            class_noun=actor.class_noun,
+            seed=actor.seed,
+            reporter=floor.reporter,
+        ),
+        cost=pace.render_cost(
+            work.count_renders(floor.dials, mixed=style is not None),
+            floor.dials,
+            resolution=floor.base.resolution,
+        ),
+    )
+
+
+def report_stage(
+    floor: Floor, actor: Actor, *, run: Path, style: Path | None, done: Sequence[StageOutcome]
+) -> Stage:
+    """Everything to one page."""
+    from talent_factory.training.runs import LOSS_FILE
+
+    timings = {outcome.name: outcome.seconds for outcome in done}
+    return Stage(
+        name="report",
+        detail=str(actor.report),
+        inputs={
+            "cast": actor.cast / "cast.json",
+            "kit": actor.kit,
+            "renders": actor.renders,
+            "loss": run / LOSS_FILE,
+            "reasons": floor.dials.reasons,
+            "timings": timings,
+            "page": work.page_digest(),
+        },
+        outputs=(actor.report,),
+        make=lambda: work.make_report(
+            actor.report,
+            cast=actor.cast,
+            run=run,
+            kits=(actor.kit, style),
+            renders=actor.renders,
+            dials=floor.dials,
+            timings=timings,
+        ),
+        cost=pace.page_cost(),
+    )
+
+
+def _render_facts(dials: Dials) -> dict[str, float]:
+    facts: dict[str, float] = dials.model_dump(include={"seeds_per_scene", "render_steps", "guidance"})
+    return facts

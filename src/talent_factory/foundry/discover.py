@@ -15,9 +15,12 @@ from talent_factory.kits.keys import base_of
 from talent_factory.kits.manifest import WEIGHTS_FILE, PromptSet, TalentManifest, read_prompts
 from talent_factory.kits.validate import inspect_kit
 
+# Two LoRAs at full strength already leave the range that either was trained in.
+STRONG_SUM = 1.5
+
 
 class Kit(Record):
-    """One usable kit. `sha256` names its weights; `base` is "mini", "sd15", "sdxl" or the base's own revision."""
+    """One usable kit. `sha256` names its weights; `base` is "mini", "sd15", "sdxl" or the folder of the base."""
 
     id: str
     path: Path
@@ -56,8 +59,8 @@ def find_kits(root: Path, *, base_folder: Path | None = None) -> tuple[Kit, ...]
 def load_kit(root: Path, talent_id: str, *, base_folder: Path | None = None) -> Kit:
     """The kit `root/<talent_id>`, validated.
 
-    Raises UsageError for a text that is no id, KitError when there is no such kit (naming the nearest) or it is
-    invalid (naming the first fault).
+    Raises UsageError for a text that is no id, KitError when there is no such kit (naming the nearest) or it
+    is invalid (naming the first fault).
     """
     folder = root / check_id(talent_id)
     if not folder.is_dir():
@@ -105,6 +108,14 @@ def check_same_base(ingredients: Sequence[Ingredient]) -> None:
                 f"{first.id} and {other.id} were trained on different versions of {first.base}",
                 remedy="train the older one again",
             )
+
+
+def strength_warning(ingredients: Sequence[Ingredient]) -> str:
+    """A sentence when the weights add up to more than a base usually bears, else an empty text."""
+    total = sum(abs(ingredient.weight) for ingredient in ingredients)
+    if len(ingredients) < 2 or total <= STRONG_SUM:
+        return ""
+    return f"the weights add up to {total:g}; above {STRONG_SUM:g} colours and shapes tend to burn"
 
 
 def _open(folder: Path, base_folder: Path | None) -> tuple[Kit | None, str]:

@@ -15,7 +15,6 @@ from talent_factory.core.events import Reporter
 from talent_factory.core.files import write_bytes
 from talent_factory.core.records import Record
 from talent_factory.foundry.discover import Ingredient
-from talent_factory.foundry.mix import mixed
 from talent_factory.foundry.recipe import KitUse, RenderRecipe, encode_png
 
 if TYPE_CHECKING:
@@ -34,9 +33,9 @@ class Shot(Record):
 class RenderOrder(Record):
     """Images to render in one go; `size` is (width, height) in pixels, the base's own when None.
 
-    The start noise of an image depends on its seed alone. In a batch of another size the sums of floats are grouped
-    differently, which may move a channel by a level: `batch` is thus part of the recipe, and equal recipes give
-    equal bytes on one machine.
+    The start noise of an image depends on its seed alone. In a batch of another size the sums of floats are
+    grouped differently, which may move a channel by a level: `batch` is thus part of the recipe, and equal
+    recipes give equal bytes on one machine.
     """
 
     shots: tuple[Shot, ...] = Field(min_length=1, max_length=10_000)
@@ -63,11 +62,12 @@ def open_base(name_or_path: str) -> Base:
 def render(
     base: Base, order: RenderOrder, *, ingredients: Sequence[Ingredient], out: Path, reporter: Reporter
 ) -> tuple[Path, ...]:
-    """Render every shot with the ingredients merged into `base`, write `out/NNN.png`, return the paths in order.
+    """Render every shot with the ingredients merged into `base`; returns the paths `out/NNN.png` in order.
 
-    The base leaves this function bit for bit as it came. Raises KitError when a kit is for another base or revision,
-    UsageError when a size is no multiple of 8.
+    The base leaves this function bit for bit as it came. Raises KitError when a kit is for another base or
+    revision, UsageError when a size is no multiple of 8.
     """
+    from talent_factory.foundry.mix import mixed
     from talent_factory.training.sampler import sample
 
     _check_revision(base, ingredients)

@@ -64,14 +64,15 @@ def loss_curve(points: Sequence[LossPoint]) -> Markup:
     )
     end_x, end_y = strong[-1]
     parts = [
-        f'<svg class="curve" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="curve-title curve-desc">',
-        '<title id="curve-title">Training loss</title>',
+        f'<svg class="curve" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-describedby="curve-desc">',
+        "<title>Training loss</title>",
         f'<desc id="curve-desc">{escape(summary)}</desc>',
         *_axes(first, last, top),
         f'<polyline class="raw" points="{_points(raw)}"/>',
         f'<polyline class="trend" points="{_points(strong)}"/>',
         f'<circle class="end" cx="{end_x:.1f}" cy="{end_y:.1f}" r="4"/>',
-        f'<text class="end-label" x="{end_x - 8:.1f}" y="{end_y - 10:.1f}" text-anchor="end">{trend[-1]:.3f}</text>',
+        f'<text class="end-label" x="{end_x - 8:.1f}" y="{end_y - 10:.1f}" text-anchor="end">',
+        f"{trend[-1]:.3f}</text>",
         "</svg>",
     ]
     # every number is formatted here and the only text is escaped above

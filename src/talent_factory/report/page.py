@@ -1,4 +1,4 @@
-"""Write the page: one HTML file with its pictures, style and script inside, that asks the network for nothing."""
+"""Write the page: one HTML file that holds pictures, style and script and asks the network for nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_report(content: ReportContent, target: Path) -> Path:
 
 
 def render_page(content: ReportContent) -> str:
-    """The page as text. Everything from `content` is escaped; only our own style, script and curve are not."""
+    """The page as text. All of `content` is escaped; only our own style, script and curve are not."""
     style, script = _asset("page.css"), _asset("page.js")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -23,8 +23,8 @@ class Embedded(str):
 def embed(path: Path, *, max_side: int = 640) -> Embedded:
     """The picture as a data URI.
 
-    A picture that already fits keeps its very bytes, recipe chunks included; a larger one becomes a WebP whose long
-    side is `max_side` pixels. Raises FileError when it cannot be read.
+    A picture that already fits keeps its very bytes, recipe chunks included; a larger one becomes a WebP
+    whose long side is `max_side` pixels. Raises FileError when it cannot be read.
     """
     try:
         data = path.read_bytes()

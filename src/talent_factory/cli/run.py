@@ -1,0 +1,98 @@
+"""`talent run`: one portrait in, a rendered Talent Kit and a report page out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from talent_factory.cli.common import (
+    DryRunOption,
+    JsonOption,
+    WorkspaceOption,
+    console,
+    emit,
+    reporter,
+    show_plan,
+)
+
+if TYPE_CHECKING:
+    from talent_factory.pipeline import RunResult
+
+
+def run(
+    portrait: Annotated[Path, typer.Argument(help="One picture of the actor: PNG, JPEG, WEBP, HEIC, ...")],
+    token: Annotated[str, typer.Option("--token", "-t", help="The actor's trigger word, such as dot_kairo.")],
+    actor_type: Annotated[
+        str,
+        typer.Option("--actor-type", help="human, creature, robotic, anthropomorphic, mythical or other."),
+    ] = "human",
+    sex: Annotated[
+        str | None, typer.Option("--sex", help="For humans: man, woman or person.", show_default="person")
+    ] = None,
+    style: Annotated[
+        Path | None,
+        typer.Option(
+            "--style", help="Training config of a style; its kit is trained and mixed with the actor."
+        ),
+    ] = None,
+    quality: Annotated[
+        str, typer.Option("--quality", help="draft, standard or best: steps, rank and number of renders.")
+    ] = "standard",
+    base: Annotated[
+        str, typer.Option("--base", help="mini, or a v1 model's folder in diffusers form.")
+    ] = "mini",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed makes other variations.")] = 0,
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe name, or a .toml file.")] = "actor-17",
+    portrait_medium: Annotated[
+        str, typer.Option("--portrait-medium", help="What the portrait is: photo, flat, ink, ...")
+    ] = "",
+    portrait_words: Annotated[
+        str,
+        typer.Option(
+            "--portrait-words", help='What is seen in it and may change: "smiling, teal shirt". For captions.'
+        ),
+    ] = "",
+    workspace: WorkspaceOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Cast, train, pack and render an actor; goes on where it stopped, does nothing when nothing changed."""
+    from talent_factory.core.workspace import workspace_from
+    from talent_factory.pipeline import RunOptions, plan
+    from talent_factory.pipeline import run as run_pipeline
+
+    options = RunOptions(
+        quality=quality,
+        base=base,
+        style=style,
+        recipe=recipe,
+        actor_type=actor_type,
+        sex=sex,
+        portrait_medium=portrait_medium.strip().lower(),
+        portrait_words=tuple(word.strip().lower() for word in portrait_words.split(",") if word.strip()),
+        seed=seed,
+    )
+    place = workspace_from(workspace)
+    if dry_run:
+        show_plan(plan(portrait, token=token, workspace=place, options=options), as_json)
+        return
+    with reporter() as listener:
+        made = run_pipeline(portrait, token=token, workspace=place, reporter=listener, options=options)
+    emit(made, as_json, lambda: _show(made))
+
+
+def _show(made: RunResult) -> None:
+    from talent_factory.core.plan import duration
+
+    screen = console()
+    if made.changed:
+        done = ", ".join(stage.name for stage in made.stages if stage.state == "made")
+        screen.print(f"{made.talent_id} is ready after {duration(made.seconds)} ({done})", markup=False)
+    else:
+        screen.print(f"{made.talent_id} is up to date: nothing changed, nothing was done", markup=False)
+    screen.print(f"kit:    {made.kit}", markup=False, soft_wrap=True)
+    if made.style_kit is not None:
+        screen.print(f"style:  {made.style_kit}", markup=False, soft_wrap=True)
+    screen.print(f"report: {made.report}", markup=False, soft_wrap=True)

@@ -1,0 +1,83 @@
+"""Mix kits by their exact weighted sum, merged into a base and taken out of it without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from talent_factory.core.errors import KitError
+from talent_factory.foundry.discover import Ingredient, check_same_base
+from talent_factory.training.lora import merge_into
+
+if TYPE_CHECKING:
+    from talent_factory.training.families.port import Base
+
+
+def combine(parts: Sequence[tuple[Mapping[str, Tensor], float]]) -> dict[str, Tensor]:
+    """One LoRA in kohya form whose change is exactly the sum of `weight * change` of all parts.
+
+    Ranks add up: the downs stand below each other, the ups side by side with their factor, and alpha equals
+    the rank. Raises KitError when a layer is incomplete or two parts disagree about its shape.
+    """
+    names = sorted({key.split(".", 1)[0] for tensors, _ in parts for key in tensors})
+    combined: dict[str, Tensor] = {}
+    for name in names:
+        downs: list[Tensor] = []
+        ups: list[Tensor] = []
+        for tensors, weight in parts:
+            if f"{name}.lora_down.weight" not in tensors:
+                continue
+            down, up, factor = _layer(tensors, name)
+            downs.append(down)
+            ups.append(up * (weight * factor))
+        if any(down.shape[1:] != downs[0].shape[1:] for down in downs) or any(
+            up.shape[0] != ups[0].shape[0] for up in ups
+        ):
+            raise KitError(f"the kits give layer {name} different shapes", remedy="choose kits of one base")
+        combined[f"{name}.lora_down.weight"] = torch.cat(downs, dim=0)
+        combined[f"{name}.lora_up.weight"] = torch.cat(ups, dim=1)
+        combined[f"{name}.alpha"] = torch.tensor(float(sum(down.shape[0] for down in downs)))
+    return combined
+
+
+def _layer(tensors: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor, float]:
+    """Down, up and alpha / rank of one layer, in float32; a missing alpha means alpha = rank."""
+    down, up = tensors[f"{name}.lora_down.weight"].float(), tensors.get(f"{name}.lora_up.weight")
+    if up is None or up.shape[1] != down.shape[0]:
+        raise KitError(
+            f"the LoRA layer {name} is incomplete", remedy="talent kit validate tells which kit it is"
+        )
+    alpha = tensors.get(f"{name}.alpha")
+    return down, up.float(), 1.0 if alpha is None else float(alpha) / down.shape[0]
+
+
+@contextmanager
+def mixed(base: Base, ingredients: Sequence[Ingredient]) -> Iterator[None]:
+    """Within this context `base` draws with all ingredients; after it, every weight has its old bits again.
+
+    The order of the ingredients makes no difference, not even in the last bit. Raises KitError when kits are
+    for different bases or do not fit this one; then nothing was changed.
+    """
+    check_same_base(ingredients)
+    ordered = sorted(ingredients, key=lambda ingredient: (ingredient.kit.sha256, ingredient.weight))
+    tensors = combine([(_read(ingredient), ingredient.weight) for ingredient in ordered])
+    with ExitStack() as merges:
+        for prefix, module in base.modules():
+            merges.enter_context(merge_into(module, tensors, prefix=prefix))
+        yield
+
+
+def _read(ingredient: Ingredient) -> dict[str, Tensor]:
+    try:
+        return load_file(ingredient.kit.weights)
+    except (OSError, SafetensorError) as error:
+        raise KitError(
+            f"{ingredient.kit.weights} cannot be read: {error}",
+            remedy=f"talent kit validate {ingredient.kit.id}",
+        ) from error

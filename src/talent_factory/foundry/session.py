@@ -1,0 +1,78 @@
+"""One render command from words to files: what is asked is checked first, then the base is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from talent_factory.core.config import parse
+from talent_factory.core.errors import KitError, UsageError
+from talent_factory.core.events import Reporter
+from talent_factory.core.files import atomic_path, json_text, sha256_bytes
+from talent_factory.foundry.discover import Ingredient, check_same_base, read_ingredient, strength_warning
+from talent_factory.foundry.render import RenderOrder, all_shots, open_base, render
+from talent_factory.foundry.sheets import contact_sheet
+
+SHEET_FILE = "sheet.png"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A checked render command: which base, which kits at which weights, which images."""
+
+    base: str
+    ingredients: tuple[Ingredient, ...]
+    order: RenderOrder
+
+    @property
+    def key(self) -> str:
+        """A short name that other kits, weights, prompts or numbers would change."""
+        uses = [[use.kit.sha256, use.weight] for use in self.ingredients]
+        return sha256_bytes(json_text([self.base, uses, self.order.model_dump()]).encode())[:12]
+
+    @property
+    def warning(self) -> str:
+        """A remark about the mix, or an empty text."""
+        return strength_warning(self.ingredients)
+
+
+def prepare(
+    kits: Sequence[str],
+    *,
+    root: Path,
+    base: str,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    options: Mapping[str, object],
+) -> Session:
+    """Check a command: `kits` as `ID` or `ID:WEIGHT` below `root`, the rest as in `RenderOrder`.
+
+    Without prompts the first kit's own are used. Raises UsageError or KitError; loads no model.
+    """
+    folder = None if base == "mini" else Path(base).expanduser()
+    ingredients = tuple(read_ingredient(text, root, base_folder=folder) for text in kits)
+    check_same_base(ingredients)
+    for kit in (use.kit for use in ingredients):
+        if folder is None and kit.base != "mini":
+            raise KitError(
+                f"{kit.id} was trained on {kit.manifest.base_model}", remedy="name it with --base FOLDER"
+            )
+    chosen = list(prompts) or (list(ingredients[0].kit.prompts.positive_prompts) if ingredients else [])
+    if not chosen:
+        raise UsageError("there is nothing to draw", remedy='add --prompt "ink portrait of a woman, smiling"')
+    asked = {**options, "shots": [shot.model_dump() for shot in all_shots(chosen, seeds)]}
+    return Session(base=base, ingredients=ingredients, order=parse(RenderOrder, asked, source="the command"))
+
+
+def shoot(session: Session, *, out: Path, reporter: Reporter) -> tuple[tuple[Path, ...], Path]:
+    """Render everything into `out` and lay a contact sheet beside it; returns the images and the sheet."""
+    model = open_base(session.base)
+    images = render(model, session.order, ingredients=session.ingredients, out=out, reporter=reporter)
+    pictures = [
+        (f"{shot.seed}  {shot.prompt}", path) for shot, path in zip(session.order.shots, images, strict=True)
+    ]
+    sheet = contact_sheet(pictures, columns=4)
+    with atomic_path(out / SHEET_FILE) as temporary:
+        sheet.save(temporary, "PNG")
+    return images, out / SHEET_FILE

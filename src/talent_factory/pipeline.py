@@ -1,0 +1,253 @@
+"""The whole path, top to bottom: portrait, cast, dataset, weights, kit, renders, report.
+
+Every stage hands over paths, remembers what it was made from, and is skipped while nothing changed; so a run
+may be killed at any moment and simply be started again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from talent_factory import stages
+from talent_factory.core.config import parse
+from talent_factory.core.errors import KitError
+from talent_factory.core.events import EventLog, Fanout, Reporter, SilentReporter
+from talent_factory.core.plan import Plan
+from talent_factory.core.records import Record
+from talent_factory.core.stop import StopSignal, graceful_stop
+from talent_factory.core.workspace import Workspace, check_token, exclusive, workspace_from
+from talent_factory.quality import Dials, derive_dials
+from talent_factory.stage_book import StageBook, StageOutcome
+from talent_factory.stage_work import base_facts
+from talent_factory.stages import Actor, Floor
+from talent_factory.training.config import TrainConfig, load_train_config
+
+
+class RunOptions(Record):
+    """What may be chosen for a run; `dials` overrides the numbers that `quality` stands for.
+
+    `style` is a training config whose kit is mixed with the actor; `recipe` and the words about the portrait
+    are those of `CastOptions`.
+    """
+
+    quality: str = "standard"
+    dials: Dials | None = None
+    base: str = "mini"
+    style: Path | None = None
+    recipe: str = "actor-17"
+    actor_type: str = "human"
+    sex: str | None = None
+    portrait_medium: str = ""
+    portrait_words: tuple[str, ...] = ()
+    seed: int = 0
+
+
+class RunResult(Record):
+    """What a run left: paths, and which stages were made now or kept from before; `seconds` of this call."""
+
+    token: str
+    talent_id: str
+    kit: Path
+    style_kit: Path | None
+    report: Path
+    changed: bool
+    seconds: float
+    stages: tuple[StageOutcome, ...]
+
+
+def run(
+    portrait: Path,
+    *,
+    token: str,
+    workspace: Workspace | None = None,
+    reporter: Reporter | None = None,
+    stop: StopSignal | None = None,
+    options: RunOptions | None = None,
+) -> RunResult:
+    """Turn a portrait into a rendered Talent Kit and a report page.
+
+    Goes on where an earlier run stopped, and does nothing when nothing changed. Raises WorkspaceBusy when
+    another run works here, PartialResult when training images are missing, Cancelled when asked to stop, and
+    whatever the stages raise; what was finished is kept.
+    """
+    started, place, wanted = time.monotonic(), workspace or workspace_from(), options or RunOptions()
+    check_token(token)
+    with exclusive(place.root), _stoppable(stop) as signal:
+        log = EventLog(place.reports / token / "events.jsonl")
+        floor = _floor(place, wanted, Fanout(log, reporter or SilentReporter()), signal, replace=True)
+        book = StageBook(place.root, _records(place, f"avatar.identity.{token}"), floor.reporter, signal)
+        actor, style = _walk(floor, book, portrait, token=token, options=wanted)
+    return RunResult(
+        token=token,
+        talent_id=actor.talent_id,
+        kit=actor.kit,
+        style_kit=style,
+        report=actor.report,
+        changed=any(outcome.state == "made" for outcome in book.outcomes),
+        seconds=round(time.monotonic() - started, 2),
+        stages=tuple(book.outcomes),
+    )
+
+
+def plan(
+    portrait: Path, *, token: str, workspace: Workspace | None = None, options: RunOptions | None = None
+) -> Plan:
+    """What `run` would do, with time, memory, disk and cost; writes nothing and loads no model.
+
+    Raises what makes the run impossible from the start, such as PortraitError.
+    """
+    from talent_factory.datagen.portrait import normalise
+
+    place, wanted = workspace or workspace_from(), options or RunOptions()
+    records = _records(place, f"avatar.identity.{check_token(token)}")
+    normalise(portrait)
+    book = StageBook(place.root, records, SilentReporter(), plan_only=True)
+    _walk(_floor(place, wanted), book, portrait, token=token, options=wanted)
+    return book.plan(f"{portrait.name} to a Talent Kit of {token}")
+
+
+def _walk(
+    floor: Floor, book: StageBook, portrait: Path, *, token: str, options: RunOptions
+) -> tuple[Actor, Path | None]:
+    """The path itself; a book that only plans is told by the same lines what there would be to do."""
+    from talent_factory.datagen.actor import CastOptions
+    from talent_factory.datagen.recipes import class_noun, load_recipe
+
+    shared = {"recipe", "actor_type", "sex", "seed", "portrait_medium", "portrait_words"}
+    asked = {**options.model_dump(include=shared), "long_side": floor.dials.cast_long_side}
+    casting = parse(CastOptions, asked, source="the options of the run")
+    noun = class_noun(options.actor_type, options.sex)
+    actor = Actor.at(floor.place, token=token, class_noun=noun, seed=options.seed)
+
+    book.do(stages.cast_stage(floor, actor, portrait, casting))
+    book.do(stages.cast_dataset_stage(floor, actor, images=len(load_recipe(options.recipe).slots)))
+    training = _train(floor, book, _identity_config(floor, actor), actor.dataset)
+    style = _style(floor, book, options.style)
+    book.do(stages.renders_stage(floor, actor, style))
+    book.do(stages.report_stage(floor, actor, run=training, style=style, done=book.outcomes))
+    return actor, style
+
+
+def _train(floor: Floor, book: StageBook, config: TrainConfig, dataset: Path) -> Path:
+    """Dataset to kit; returns the folder of the training."""
+    training = floor.place.runs / config.id
+    book.do(stages.train_stage(floor, config, dataset=dataset, run=training))
+    book.do(stages.kit_stage(floor, config, dataset=dataset, run=training))
+    return training
+
+
+def _style(floor: Floor, book: StageBook, config_path: Path | None) -> Path | None:
+    """The kit of the style to mix with, trained if need be."""
+    if config_path is None:
+        return None
+    config = load_train_config(config_path)
+    if config.base_model != floor.base.name:
+        raise KitError(
+            f"{config_path} trains for {config.base_model}, this run uses {floor.base.name}",
+            remedy="choose a style for the same base, or another base with --base",
+        )
+    chapter = book.chapter(_records(floor.place, config.id), label="style")
+    return _kit(floor, chapter, config)
+
+
+def _kit(floor: Floor, book: StageBook, config: TrainConfig) -> Path:
+    """A user's folder of images to a kit."""
+    dataset = floor.place.datasets / config.id
+    book.do(stages.folder_dataset_stage(config, folder=_data_folder(floor.place, config), out=dataset))
+    _train(floor, book, config, dataset)
+    return floor.place.talents / config.id
+
+
+def train_kit(
+    config_path: Path,
+    *,
+    workspace: Workspace | None = None,
+    reporter: Reporter | None = None,
+    stop: StopSignal | None = None,
+) -> Path:
+    """Train the config's LoRA on its folder of images and return the kit, packed and validated.
+
+    Goes on with an interrupted training, and does nothing when nothing changed. Raises ResumeRefused when the
+    last training of this id had another config or dataset.
+    """
+    place, config = workspace or workspace_from(), load_train_config(config_path)
+    options = RunOptions(base=config.base_model)
+    records = _records(place, config.id)
+    with exclusive(records), _stoppable(stop) as signal:
+        floor = _floor(place, options, reporter, signal)
+        return _kit(floor, StageBook(place.root, records, floor.reporter, signal), config)
+
+
+def plan_kit(config_path: Path, *, workspace: Workspace | None = None) -> Plan:
+    """What `train_kit` would do; writes nothing and loads no model."""
+    place, config = workspace or workspace_from(), load_train_config(config_path)
+    book = StageBook(place.root, _records(place, config.id), SilentReporter(), plan_only=True)
+    kit = _kit(_floor(place, RunOptions(base=config.base_model)), book, config)
+    return book.plan(f"{config_path.name} to the kit {kit.name}")
+
+
+def _identity_config(floor: Floor, actor: Actor) -> TrainConfig:
+    """The training that the dials stand for, in the very form a user would write it."""
+    dials = floor.dials
+    asked = {
+        "id": actor.talent_id,
+        "kind": "lora",
+        "sdx_version": "1.5",
+        "base_model": floor.base.name,
+        # the stage hands the dataset over; a relative path keeps the config the same when the workspace moves
+        "train_data_dir": actor.dataset.relative_to(floor.place.root).as_posix(),
+        "resolution": floor.base.resolution,
+        "lora_rank": dials.lora_rank,
+        "lora_alpha": dials.lora_alpha,
+        "max_train_steps": dials.train_steps,
+        "learning_rate": dials.learning_rate,
+        "batch_size": dials.batch_size,
+        "token": actor.token,
+        "class_noun": actor.class_noun,
+        "description": f"{actor.token}, a {actor.class_noun}, learnt from one portrait",
+        "tags": ("identity", actor.class_noun),
+        "prior_weight": dials.prior_weight,
+        "seed": actor.seed,
+    }
+    return parse(TrainConfig, asked, source="the numbers of the run")
+
+
+def _data_folder(place: Workspace, config: TrainConfig) -> Path:
+    """The folder of images: as written, from here or from the workspace."""
+    folder = Path(config.train_data_dir).expanduser()
+    return folder if folder.exists() or folder.is_absolute() else place.root / folder
+
+
+def _floor(
+    place: Workspace,
+    options: RunOptions,
+    reporter: Reporter | None = None,
+    stop: StopSignal | None = None,
+    *,
+    replace: bool = False,
+) -> Floor:
+    return Floor(
+        place=place,
+        reporter=reporter or SilentReporter(),
+        stop=stop or StopSignal(),
+        base=base_facts(options.base),
+        dials=options.dials or derive_dials(options.quality),
+        replace=replace,
+    )
+
+
+def _records(place: Workspace, talent_id: str) -> Path:
+    return place.cache / "stages" / talent_id
+
+
+@contextmanager
+def _stoppable(stop: StopSignal | None) -> Iterator[StopSignal]:
+    """The caller's stop signal, or one that listens to Ctrl-C and SIGTERM."""
+    if stop is not None:
+        yield stop
+        return
+    with graceful_stop() as signal:
+        yield signal

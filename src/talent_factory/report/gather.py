@@ -1,0 +1,160 @@
+"""Gather what a run left on disk into the content of its report page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from talent_factory import __version__
+from talent_factory.core.plan import duration
+from talent_factory.datagen.cast import CastManifest, load_cast
+from talent_factory.foundry.recipe import read_recipe
+from talent_factory.foundry.scenes import EVALUATION_SCENES, MIX_LADDER, MIX_SCENES
+from talent_factory.kits.manifest import WEIGHTS_FILE, Metadata, TalentManifest, read_manifest
+from talent_factory.quality import Dials
+from talent_factory.report.content import (
+    CastPicture,
+    LossPoint,
+    MixCell,
+    MixRow,
+    NamedText,
+    Pair,
+    ReportContent,
+    Timing,
+)
+from talent_factory.training.runs import read_losses
+
+
+def gather(
+    *,
+    cast: Path,
+    run: Path,
+    kits: tuple[Path, Path | None],
+    renders: Path,
+    dials: Dials,
+    timings: Mapping[str, float],
+) -> ReportContent:
+    """The content of one page; `kits` are the folders of the identity and, perhaps, the style.
+
+    Raises DatasetError, KitError, FileError or UsageError when a part is missing or damaged.
+    """
+    identity, style = kits
+    manifest, shoot, losses = read_manifest(identity), load_cast(cast), read_losses(run)
+    token = shoot.token
+    size = (identity / WEIGHTS_FILE).stat().st_size / 2**20
+    pairs = _pairs(renders)
+    return ReportContent(
+        token=token,
+        title=token,
+        lead=(
+            f"One portrait became {len(shoot.done)} training images, {len(losses)} training steps and a kit "
+            f"of {size:.1f} MB that tools for Stable Diffusion LoRAs read as it stands."
+        ),
+        portrait=cast / shoot.portrait.file,
+        hero=pairs[0].trained if pairs else None,
+        cast=_cast_pictures(cast, shoot),
+        pairs=pairs,
+        mixes=_mixes(renders) if style else (),
+        style_name=style.name if style else "",
+        loss=tuple(LossPoint(step=int(row["step"]), loss=row["loss"]) for row in losses),
+        highlights=(
+            NamedText(name="training images", text=str(len(shoot.done))),
+            NamedText(name="steps", text=str(len(losses))),
+            NamedText(name="weights", text=f"{size:.1f} MB"),
+            NamedText(name="of work in all", text=duration(sum(timings.values()))),
+        ),
+        facts=_facts(manifest, shoot, identity),
+        reasons=dials.reasons,
+        timings=tuple(Timing(stage=stage, seconds=seconds) for stage, seconds in timings.items()),
+        commands=_commands(manifest, shoot, style),
+        version=__version__,
+    )
+
+
+def _cast_pictures(cast: Path, shoot: CastManifest) -> tuple[CastPicture, ...]:
+    return tuple(
+        CastPicture(
+            path=cast / slot.file,
+            slot=slot.title,
+            medium=slot.medium.replace("_", " "),
+            method=slot.method,
+            augmentation=slot.augmentation,
+        )
+        for slot in shoot.done
+    )
+
+
+def _pairs(renders: Path) -> tuple[Pair, ...]:
+    """One pair for each render of the kit; what it shows is read from the recipe inside the picture."""
+    paths = sorted((renders / "kit").glob("*.png"))
+    copies = max(1, len(paths) // len(EVALUATION_SCENES))
+    pairs = []
+    for index, path in enumerate(paths):
+        recipe = read_recipe(path)
+        scene = EVALUATION_SCENES[min(index // copies, len(EVALUATION_SCENES) - 1)]
+        pairs.append(
+            Pair(
+                title=scene.title,
+                prompt=recipe.prompt,
+                seed=recipe.seed,
+                base=renders / "base" / path.name,
+                trained=path,
+            )
+        )
+    return tuple(pairs)
+
+
+def _mixes(renders: Path) -> tuple[MixRow, ...]:
+    rows = []
+    for index, scene in enumerate(MIX_SCENES):
+        name = f"{index + 1:03d}.png"
+        cells = tuple(
+            MixCell(label=_label(*weights), path=renders / f"mix_{number}" / name)
+            for number, weights in enumerate(MIX_LADDER)
+        )
+        rows.append(MixRow(title=scene.title, prompt=read_recipe(cells[0].path).prompt, cells=cells))
+    return tuple(rows)
+
+
+def _label(of_identity: float, of_style: float) -> str:
+    if not of_style:
+        return f"identity {of_identity:g}"
+    return f"+ style {of_style:g}" if of_identity else f"style {of_style:g} alone"
+
+
+def _facts(manifest: TalentManifest, shoot: CastManifest, kit: Path) -> tuple[NamedText, ...]:
+    metadata = manifest.metadata or Metadata()
+    training: dict[str, object] = dict(metadata.training or {})
+    if manifest.training_config is not None:
+        training |= manifest.training_config.model_dump(exclude_none=True)
+    facts = {
+        "id": manifest.id,
+        "trigger": f"{shoot.token} {shoot.class_noun}",
+        "base": f"{manifest.base_model}, revision {(metadata.base_revision or 'unknown')[:12]}",
+        "rank and alpha": f"{manifest.lora_rank} and {metadata.alpha or manifest.lora_rank:g}",
+        "steps": f"{training.get('max_train_steps', '?')}, batches of {training.get('batch_size', '?')}",
+        "learning rate": f"{training.get('learning_rate', '?')}",
+        "training images": shoot.summary(),
+        "made by": f"the {shoot.provider} painter, recipe {shoot.recipe} version {shoot.recipe_version}",
+        "default weight": f"{manifest.default_weight:g}",
+        "weights, sha256": (metadata.digests or {}).get(WEIGHTS_FILE, "not stated"),
+        "portrait, sha256": shoot.portrait.sha256,
+        "licence": metadata.license or "not stated",
+        "folder": str(kit),
+    }
+    return tuple(NamedText(name=name, text=text) for name, text in facts.items())
+
+
+def _commands(manifest: TalentManifest, shoot: CastManifest, style: Path | None) -> tuple[NamedText, ...]:
+    scene = f"ink portrait of {shoot.token} {shoot.class_noun}, smiling, city background"
+    commands = [
+        (
+            "Draw a scene of your own, four times",
+            f'talent render --kit {manifest.id} --prompt "{scene}" --count 4',
+        ),
+        ("Check every file of the kit", f"talent kit validate {manifest.id}"),
+    ]
+    if style is not None:
+        mix = f'talent mix {manifest.id}:1.0 {style.name}:0.7 --prompt "{scene}"'
+        commands.insert(1, ("Mix it with the style", mix))
+    return tuple(NamedText(name=name, text=text) for name, text in commands)
