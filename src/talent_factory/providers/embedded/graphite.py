@@ -41,7 +41,7 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
     tone = matched_tone(blur(on_paper, 1.2 * u))
     texture = shading(rng, canvas.shape, u)
     # H^beta = J solved pixel by pixel in the log domain: the darker the tone, the more passes of the pencil.
-    passes = np.log(np.clip(tone, 0.04, 1)) / np.log(0.62)
+    passes = np.log(np.clip(tone, 0.04, 1)) / np.log(0.54)
     shaded = np.exp(passes * np.log(texture))
     shaded = shaded * (0.45 + 0.55 * faded) + (1 - faded) * 0.55 * (0.5 + 0.5 * shaded)
     drawing = np.clip(shaded, 0, 1) * (1 - 0.9 * sketch)
@@ -82,7 +82,7 @@ def _line(half: int, angle: float) -> F32:
 
 
 def matched_tone(gray_HW: F32) -> F32:
-    """Half the picture's own tones, half the tones of real drawings: Laplace lights, uniform mids, Gauss
+    """The picture's own tones, drawn towards those of real drawings: Laplace lights, uniform mids, Gauss
     darks.
     """
     levels_256 = np.arange(256)
@@ -94,7 +94,7 @@ def matched_tone(gray_HW: F32) -> F32:
     stretched = levels(gray_HW, 1, 99)
     own = np.cumsum(np.bincount(to_uint8(stretched).ravel(), minlength=256)) / stretched.size
     table = f32(np.interp(own, wanted, levels_256) / 255.0)
-    return f32(0.45 * table[to_uint8(stretched)] + 0.55 * (0.12 + 0.88 * stretched))
+    return f32(0.3 * table[to_uint8(stretched)] + 0.7 * (0.1 + 0.9 * stretched**0.75))
 
 
 def shading(rng: np.random.Generator, shape: tuple[int, int], unit: float) -> F32:

@@ -30,16 +30,14 @@ Draw = Callable[[Canvas, np.random.Generator], U8]
 
 @dataclass(frozen=True)
 class Medium:
-    """How one medium is painted, and what a truthful caption may say about its backdrop.
+    """How one medium is painted.
 
     `zoom` 0 keeps the portrait's framing, 1 fills the picture with the head. An `augmentation` is the
-    portrait in another light and place, not a new photograph. `backdrop` is what stands behind the subject,
-    in caption words.
+    portrait in another light and place, not a new photograph.
     """
 
     draw: Draw
     method: str
-    backdrop: str
     augmentation: bool = False
     zoom: float = 0.0
 
@@ -51,29 +49,26 @@ class Painted:
     image: U8
     method: str
     photographic_augmentation: bool
-    backdrop: str
 
 
 MEDIA: dict[str, Medium] = {
-    "pen_and_ink": Medium(pen_and_ink.draw, pen_and_ink.METHOD, "white background"),
-    "graphite": Medium(graphite.draw, graphite.METHOD, "white background"),
-    "charcoal": Medium(charcoal.draw, charcoal.METHOD, "gray background"),
-    "woodcut": Medium(woodcut.draw, woodcut.METHOD, "black background"),
-    "mono_vector": Medium(mono_vector.draw, mono_vector.METHOD, "white background"),
-    "manga": Medium(manga.draw, manga.METHOD, "white background"),
-    "comic": Medium(comic.draw, comic.METHOD, "yellow background"),
-    "flat_vector": Medium(flat_vector.draw, flat_vector.METHOD, "teal background"),
-    "watercolor": Medium(watercolor.draw, watercolor.METHOD, "blue background"),
-    "gouache": Medium(gouache.draw, gouache.METHOD, "green background"),
-    "photo_rain_night": Medium(photo.rain_night, "augment-rain-night-1", "night background", True),
-    "photo_close_up": Medium(photo.close_up, "augment-close-up-1", "gray background", True, zoom=0.8),
-    "photo_window_light": Medium(
-        photo.window_light, "augment-window-light-1", "brown background", True, zoom=0.2
-    ),
-    "photo_subway": Medium(photo.subway, "augment-subway-1", "city background", True),
-    "photo_garage": Medium(photo.garage, "augment-garage-1", "city background", True),
-    "photo_silhouette": Medium(photo.silhouette, "augment-silhouette-1", "orange background", True),
-    "photo_alley": Medium(photo.alley, "augment-alley-1", "night background", True),
+    "pen_and_ink": Medium(pen_and_ink.draw, pen_and_ink.METHOD),
+    "graphite": Medium(graphite.draw, graphite.METHOD),
+    "charcoal": Medium(charcoal.draw, charcoal.METHOD),
+    "woodcut": Medium(woodcut.draw, woodcut.METHOD),
+    "mono_vector": Medium(mono_vector.draw, mono_vector.METHOD),
+    "manga": Medium(manga.draw, manga.METHOD),
+    "comic": Medium(comic.draw, comic.METHOD),
+    "flat_vector": Medium(flat_vector.draw, flat_vector.METHOD),
+    "watercolor": Medium(watercolor.draw, watercolor.METHOD),
+    "gouache": Medium(gouache.draw, gouache.METHOD),
+    "photo_rain_night": Medium(photo.rain_night, "augment-rain-night-1", True),
+    "photo_close_up": Medium(photo.close_up, "augment-close-up-1", True, zoom=0.8),
+    "photo_window_light": Medium(photo.window_light, "augment-window-light-1", True, zoom=0.2),
+    "photo_subway": Medium(photo.subway, "augment-subway-1", True),
+    "photo_garage": Medium(photo.garage, "augment-garage-1", True),
+    "photo_silhouette": Medium(photo.silhouette, "augment-silhouette-1", True),
+    "photo_alley": Medium(photo.alley, "augment-alley-1", True),
 }
 
 
@@ -111,4 +106,4 @@ def paint(image_HWC: U8, *, medium: str, seed: int, aspect: str = "16:9", long_s
     shift = float(rng.uniform(-0.03, 0.03))
     canvas = frame(image_HWC, width=width, height=height, seed=matte_seed, zoom=recipe.zoom, shift=shift)
     image = np.ascontiguousarray(recipe.draw(canvas, rng))
-    return Painted(image, recipe.method, recipe.augmentation, recipe.backdrop)
+    return Painted(image, recipe.method, recipe.augmentation)
