@@ -74,8 +74,9 @@ def make_kits(root: Path, work: Path, *, count: int, base: Path) -> int:
         rng = np.random.default_rng(number)
         tensors = {}
         for name, shape in modules.items():
-            tensors[f"{name}.lora_down.weight"] = rng.uniform(-0.08, 0.08, shape.down(RANK)).astype(np.float32)
-            tensors[f"{name}.lora_up.weight"] = rng.normal(0, 0.02, shape.up(RANK)).astype(np.float32)
+            down, up = rng.uniform(-0.08, 0.08, shape.down(RANK)), rng.normal(0, 0.02, shape.up(RANK))
+            tensors[f"{name}.lora_down.weight"] = down.astype(np.float32)
+            tensors[f"{name}.lora_up.weight"] = up.astype(np.float32)
             tensors[f"{name}.alpha"] = np.array(RANK, dtype=np.float32)
         lora.write_bytes(lora_bytes(tensors, precision="fp32", words={}))
         kit = pack_kit(spec(number), lora=lora, examples=images, root=root, base_folder=base)

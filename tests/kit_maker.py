@@ -1,4 +1,4 @@
-"""Make small kits, good ones and every kind of bad one, for the tests of kits and of the commands about them."""
+"""Make small kits, good and bad, for the tests of kits and of the commands about them."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from talent_factory.cli.common import run_guarded
+from talent_factory.cli.common import reporter, run_guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # torch is needed from here on, not for --help
     from talent_factory.pipeline import train_kit
 
-    train_kit(options.config)
+    with reporter() as listener:
+        kit = train_kit(options.config, reporter=listener)
+    print(kit)
     return 0
 
 

@@ -132,29 +132,69 @@ def _sdxl() -> Modules:
 
 
 def unet_modules(config: Mapping[str, Any], *, rename: Callable[[str], str] = str) -> dict[str, ModuleShape]:
-    """Return the attention, feed-forward and projection modules of a UNet2DConditionModel configuration.
+    """Return the modules of a UNet2DConditionModel configuration that LoRAs adapt.
 
-    `rename` maps a diffusers path such as `down_blocks.1.attentions.0` to the path in the names.
+    These are attention, feed-forward and projections of each transformer (kohya's default choice) and the
+    convolutions and time embeddings of each residual block (LoCon). `rename` maps a diffusers path such as
+    `down_blocks.1.attentions.0.proj_in` to the path in the names.
     """
     found: dict[str, ModuleShape] = {}
-    kernel = 0 if config.get("use_linear_projection") else 1
-    for transformer in _transformers(config):
-        prefix = "lora_unet_" + rename(transformer.path).replace(".", "_")
-        width = transformer.channels
-        square = ModuleShape(width, width, 0)
-        found[f"{prefix}_proj_in"] = found[f"{prefix}_proj_out"] = ModuleShape(width, width, kernel)
-        for block in range(transformer.depth):
-            name = f"{prefix}_transformer_blocks_{block}"
-            for part in ("to_q", "to_k", "to_v", "to_out_0"):
-                crossed = part in ("to_k", "to_v")
-                found[f"{name}_attn1_{part}"] = square
-                found[f"{name}_attn2_{part}"] = (
-                    ModuleShape(transformer.cross, width, 0) if crossed else square
-                )
-            # GEGLU: the first layer makes value and gate, four times the width each.
-            found[f"{name}_ff_net_0_proj"] = ModuleShape(width, 8 * width, 0)
-            found[f"{name}_ff_net_2"] = ModuleShape(4 * width, width, 0)
+    for path, shape in (*_transformer_modules(config), *_residual_modules(config)):
+        found["lora_unet_" + rename(path).replace(".", "_")] = shape
     return found
+
+
+def _transformer_modules(config: Mapping[str, Any]) -> Iterator[tuple[str, ModuleShape]]:
+    kernel = 0 if config.get("use_linear_projection") else 1
+    for path, width, depth, cross in _transformers(config):
+        square = ModuleShape(width, width, 0)
+        yield f"{path}.proj_in", ModuleShape(width, width, kernel)
+        yield f"{path}.proj_out", ModuleShape(width, width, kernel)
+        for index in range(depth):
+            block = f"{path}.transformer_blocks.{index}"
+            for part in ("to_q", "to_k", "to_v", "to_out.0"):
+                crossed = part in ("to_k", "to_v")
+                yield f"{block}.attn1.{part}", square
+                yield f"{block}.attn2.{part}", ModuleShape(cross, width, 0) if crossed else square
+            # GEGLU: the first layer makes value and gate, four times the width each.
+            yield f"{block}.ff.net.0.proj", ModuleShape(width, 8 * width, 0)
+            yield f"{block}.ff.net.2", ModuleShape(4 * width, width, 0)
+
+
+def _residual_modules(config: Mapping[str, Any]) -> Iterator[tuple[str, ModuleShape]]:
+    channels = [int(width) for width in config["block_out_channels"]]
+    time = int(config.get("time_embedding_dim") or 4 * channels[0])
+    for path, inside, outside in _residuals(
+        channels, _each(config.get("layers_per_block"), 2, len(channels))
+    ):
+        yield f"{path}.conv1", ModuleShape(inside, outside, 3)
+        yield f"{path}.conv2", ModuleShape(outside, outside, 3)
+        yield f"{path}.time_emb_proj", ModuleShape(time, outside, 0)
+        if inside != outside:
+            yield f"{path}.conv_shortcut", ModuleShape(inside, outside, 1)
+    for level in range(len(channels) - 1):
+        yield f"down_blocks.{level}.downsamplers.0.conv", ModuleShape(channels[level], channels[level], 3)
+        width = channels[-1 - level]
+        yield f"up_blocks.{level}.upsamplers.0.conv", ModuleShape(width, width, 3)
+
+
+def _residuals(channels: list[int], layers: list[int]) -> Iterator[tuple[str, int, int]]:
+    """Yield path, input and output channels of each residual block; going up, a skip joins the input."""
+    before = channels[0]
+    skips = [before]
+    for level, width in enumerate(channels):
+        for index in range(layers[level]):
+            yield f"down_blocks.{level}.resnets.{index}", before, width
+            before = width
+            skips.append(width)
+        if level < len(channels) - 1:
+            skips.append(width)
+    yield "mid_block.resnets.0", before, before
+    yield "mid_block.resnets.1", before, before
+    for position, width in enumerate(reversed(channels)):
+        for index in range(layers[-1 - position] + 1):
+            yield f"up_blocks.{position}.resnets.{index}", before + skips.pop(), width
+            before = width
 
 
 def text_modules(config: Mapping[str, Any], *, prefix: str) -> dict[str, ModuleShape]:
@@ -209,15 +249,32 @@ def _has_attention(kind: str) -> bool:
     raise KeyError(f"unknown block type {kind}")
 
 
+_STABILITY_PARTS: Mapping[str, str] = {
+    "conv1": "in_layers.2",
+    "conv2": "out_layers.3",
+    "time_emb_proj": "emb_layers.1",
+    "conv_shortcut": "skip_connection",
+}
+
+
 def _stability_path(path: str) -> str:
-    """Turn a diffusers path of SDXL's UNet (two resnets a level, three going up) into Stability's."""
+    """Turn a diffusers path of SDXL's UNet (two residual blocks a level, three going up) into Stability's."""
     side, *rest = path.split(".")
     if side == "mid_block":
-        return "middle_block.1"
-    level, index = int(rest[0]), int(rest[2])
-    # Down: block 0 is the first convolution and each level adds two resnets and one downsampler.
-    return (
-        f"input_blocks.{1 + 3 * level + index}.1"
-        if side == "down_blocks"
-        else f"output_blocks.{3 * level + index}.1"
-    )
+        kind, index, *tail = rest
+        # residual block, transformer, residual block
+        place = f"middle_block.{1 if kind == 'attentions' else 2 * int(index)}"
+    else:
+        level, kind, index, *tail = rest
+        down = side == "down_blocks"
+        # Down, block 0 is the first convolution; each level adds two residual blocks and one downsampler.
+        block = (1 if down else 0) + 3 * int(level) + int(index)
+        if kind == "downsamplers":
+            return f"input_blocks.{block + 2}.0.op"
+        if kind == "upsamplers":
+            # it stands behind the transformer of the level's last block
+            return f"output_blocks.{block + 2}.2.conv"
+        place = f"{'input' if down else 'output'}_blocks.{block}.{1 if kind == 'attentions' else 0}"
+    if kind == "resnets":
+        tail = [_STABILITY_PARTS[tail[0]]]
+    return ".".join([place, *tail])

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talent_factory.core.errors import KitError
-from talent_factory.kits.header import ITEM_BYTES, parse_header
+from talent_factory.kits.header import ITEM_BYTES, HeaderError, parse_header
 from talent_factory.kits.weights import read_tensor
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -34,7 +34,11 @@ def read_lora(path: Path) -> dict[str, NDArray[Any]]:
         data = path.read_bytes()
     except OSError as error:
         raise KitError(f"{path}: {error.strerror}", remedy="train first: talent train CONFIG") from error
-    return {entry.name: read_tensor(data, entry) for entry in parse_header(data).tensors}
+    try:
+        header = parse_header(data)
+    except HeaderError as error:
+        raise KitError(f"{path}: {error.message}", remedy=error.remedy) from error
+    return {entry.name: read_tensor(data, entry) for entry in header.tensors}
 
 
 def lora_bytes(tensors: Tensors, *, precision: Literal["fp16", "fp32"], words: Mapping[str, str]) -> bytes:

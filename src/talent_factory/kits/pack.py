@@ -36,7 +36,7 @@ from talent_factory.kits.manifest import (
     TrainingFacts,
     field_problems,
 )
-from talent_factory.kits.validate import IMAGE_SUFFIXES, base_text, image_problem, inspect_kit
+from talent_factory.kits.validate import base_text, image_problem, inspect_kit
 
 PREVIEW_SIDE = 512
 _CONTROLS_NOTE = "Control images (poses, depth, edges) for this talent go here. None are needed to use it.\n"
@@ -112,7 +112,8 @@ def pack_kit(
         f"{CONTROLS_FOLDER}/README.txt": _CONTROLS_NOTE.encode(),
     }
     for number, path in enumerate(examples, start=1):
-        files[f"{EXAMPLES_FOLDER}/{number:02d}{_suffix(path)}"] = _image(path)
+        image = _image(path)
+        files[f"{EXAMPLES_FOLDER}/{number:02d}{_suffix(image)}"] = image
     if preview is not None or examples:
         files[PREVIEW_FILE] = _preview(_image(preview or examples[0]))
     manifest = _manifest(spec, files, tensors)
@@ -242,13 +243,9 @@ def _license(spec: KitSpec) -> str:
     return f"{spec.id}\n{author}License: {spec.license}\n"
 
 
-def _suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in IMAGE_SUFFIXES:
-        raise KitError(
-            f"{path} is no example: {suffix or 'no ending'}", remedy="use PNG, JPEG or WebP images"
-        )
-    return suffix
+def _suffix(data: bytes) -> str:
+    """Return the ending that fits the bytes of an image; the name it came with may say anything."""
+    return ".png" if data.startswith(b"\x89PNG") else ".jpg" if data.startswith(b"\xff\xd8") else ".webp"
 
 
 def _image(path: Path) -> bytes:

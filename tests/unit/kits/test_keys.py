@@ -20,9 +20,10 @@ from talent_factory.kits.keys import (
 
 def test_sd15_has_the_modules_that_kohya_trains() -> None:
     modules = expected_modules("sd15")
-    assert sum(name.startswith("lora_unet_") for name in modules) == 192
+    assert sum(name.startswith("lora_unet_") and "_attentions_" in name for name in modules) == 192
     assert sum(name.startswith("lora_te_text_model_encoder_layers_") for name in modules) == 72
-    assert len(modules) == 264
+    # and those of LoCon: 22 residual blocks of three, 14 with a shortcut, 3 samplers each way
+    assert len(modules) == 192 + 72 + 22 * 3 + 14 + 3 + 3
     block = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0"
     assert modules[f"{block}_attn2_to_k"] == ModuleShape(768, 320, 0)
     assert modules[f"{block}_ff_net_0_proj"] == ModuleShape(320, 2560, 0)
@@ -34,7 +35,9 @@ def test_sd15_has_the_modules_that_kohya_trains() -> None:
 
 def test_sdxl_has_the_modules_that_kohya_trains() -> None:
     modules = expected_modules("sdxl")
-    assert sum(name.startswith("lora_unet_") for name in modules) == 722
+    transformers = [name for name in modules if "_blocks_" in name and ("attn" in name or "_ff_" in name)]
+    assert len(transformers) == 700
+    assert sum(name.endswith(("_proj_in", "_proj_out")) for name in modules) == 22
     assert sum(name.startswith("lora_te1_") for name in modules) == 72
     assert sum(name.startswith("lora_te2_") for name in modules) == 192
     places = {
@@ -60,7 +63,7 @@ def test_shapes_of_linear_and_convolution_modules() -> None:
 def test_a_folder_in_diffusers_form_tells_its_modules(base: Path) -> None:
     modules = expected_modules(base)
     # one transformer going down, one in the middle, two going up, twelve modules each; a text layer has six
-    assert len(modules) == 4 * 12 + 6
+    assert sum("_attentions_" in name or "lora_te" in name for name in modules) == 4 * 12 + 6
     assert modules["lora_unet_up_blocks_1_attentions_1_proj_in"] == ModuleShape(32, 32, 1)
     assert modules["lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"] == ModuleShape(
         48, 64, 0
@@ -134,6 +137,9 @@ def test_sdxl_names_mean_the_modules_that_diffusers_has() -> None:
     ours = {f"{name}.alpha": name for name in expected_modules("sdxl") if name.startswith("lora_unet_")}
     mapped = _maybe_map_sgm_blocks_to_diffusers(dict(ours), SimpleNamespace(layers_per_block=2))
     names = {name.removesuffix(".alpha") for name in mapped}
-    for old, new in (("input_blocks", "down_blocks"), ("middle_block", "mid_block"), ("output_", "up_")):
+    parts = [("samplers_0_op", "samplers_0_conv")] + [
+        (new.replace(".", "_"), old) for old, new in keys._STABILITY_PARTS.items()
+    ]
+    for old, new in (("input_", "down_"), ("middle_", "mid_"), ("output_", "up_"), *parts):
         names = {name.replace(old, new) for name in names}
     assert names == keys.unet_modules(keys._SDXL_UNET).keys()
