@@ -252,7 +252,7 @@ def test_bad_inputs_are_named(tmp_path: Path, base: Path) -> None:
     text.write_text("no image")
     with pytest.raises(KitError, match=r"x\.png is no readable image"):
         pack_kit(make_spec(), lora=lora, examples=[text], root=root, base_folder=base)
-    with pytest.raises(KitError, match="no example"):
+    with pytest.raises(KitError, match="neither PNG nor JPEG nor WebP"):
         pack_kit(
             make_spec(), lora=lora, examples=[text.rename(tmp_path / "x.gif")], root=root, base_folder=base
         )
