@@ -71,7 +71,7 @@ def mix(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mix kits by their exact weighted sum, such as avatar.identity.a:1.0 avatar.style.b:0.7, and render them."""
+    """Render the exact weighted sum of kits, such as avatar.identity.a:1.0 avatar.style.b:0.7."""
     from talent_factory.core.errors import UsageError
 
     if len(kits) < 2:

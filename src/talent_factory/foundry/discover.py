@@ -20,7 +20,7 @@ STRONG_SUM = 1.5
 
 
 class Kit(Record):
-    """One usable kit. `sha256` names its weights; `base` is "mini", "sd15", "sdxl" or the folder of the base."""
+    """One usable kit. `sha256` names its weights; `base` is "mini", "sd15", "sdxl" or a folder."""
 
     id: str
     path: Path
