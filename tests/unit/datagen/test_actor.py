@@ -188,7 +188,7 @@ def test_a_full_disk_stops_the_cast_and_keeps_what_is_there(tmp_path: Path) -> N
     editor.broken = {"manga": DiskFull("no room")}
     with pytest.raises(DiskFull):
         _cast(tmp_path, editor)
-    # one that followed before the error was seen is kept too, in the record or as a file that speaks for itself
+    # one that followed before the error was seen is kept, in the record or as a file that speaks for itself
     assert 12 <= len(load_cast(tmp_path / "cast").done) <= 14
     again = BlockEditor(in_flight=1)
     assert len(_cast(tmp_path, again).done) == 17
