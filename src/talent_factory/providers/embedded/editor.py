@@ -43,9 +43,11 @@ class EmbeddedPainter:
 
     @property
     def name(self) -> str:
+        """The word under which manifests record this provider."""
         return "embedded"
 
     def capabilities(self) -> Capabilities:
+        """Every medium of `MEDIA`, any aspect, free of charge, as many at once as there are cores."""
         return Capabilities(
             media=tuple(MEDIA),
             any_aspect=True,
@@ -77,6 +79,7 @@ class EmbeddedPainter:
         return job_id
 
     def poll(self, job_id: str) -> JobState:
+        """`succeeded` from the start, since painting waits for nobody; `failed` once a fetch has failed."""
         return self._job(job_id).state
 
     def fetch(self, job_id: str) -> bytes:
@@ -92,9 +95,11 @@ class EmbeddedPainter:
                 raise
 
     def cancel(self, job_id: str) -> None:
+        """Refuse to paint this job from now on, until it is submitted again."""
         self._job(job_id).state = "cancelled"
 
     def find(self, seed: int) -> str | None:
+        """The first job of this object that was submitted with `seed`."""
         with self._lock:
             return next((job_id for job_id, job in self._jobs.items() if job.request.seed == seed), None)
 

@@ -30,7 +30,7 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
     """Anisotropic Kuwahara (2009) at half size, sharpened by its square-window kin, under bristle relief."""
     u = canvas.unit
     scene = canvas.over(_ground(canvas, rng))
-    factor = max(1.0, 2.0 * u)
+    factor = max(1.4, 2.0 * u)
     small = shrink(scene, factor)
     flow = tangent_flow(small, 3.0 * max(0.6, u))
     broad = kuwahara_along(small, flow, radius=7.0 * u / factor + 0.5)

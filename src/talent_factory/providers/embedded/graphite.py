@@ -41,7 +41,7 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> U8:
     tone = matched_tone(blur(on_paper, 1.2 * u))
     texture = shading(rng, canvas.shape, u)
     # H^beta = J solved pixel by pixel in the log domain: the darker the tone, the more passes of the pencil.
-    passes = np.log(np.clip(tone, 0.04, 1)) / np.log(0.54)
+    passes = np.log(np.clip(tone, 0.04, 1)) / np.log(0.5)
     shaded = np.exp(passes * np.log(texture))
     shaded = shaded * (0.45 + 0.55 * faded) + (1 - faded) * 0.55 * (0.5 + 0.5 * shaded)
     drawing = np.clip(shaded, 0, 1) * (1 - 0.9 * sketch)
@@ -67,8 +67,9 @@ def pencil_lines(gray_HW: F32, *, reach: float, width: float) -> F32:
     total = np.zeros_like(edges)
     for k, kernel in enumerate(kernels):
         total += f32(cv2.filter2D(f32(edges * (best == k)), cv2.CV_32F, kernel))
+    # What is faint everywhere is the surface's own texture, not a line.
     strength = max(0.06, float(np.percentile(total[::3, ::3], 99)))
-    return clip01(stretch(f32(clip01(total / strength) ** 0.8), gray_HW) * 1.15)
+    return clip01(stretch(f32(clip01(total / strength * 1.15 - 0.15) ** 0.85), gray_HW) * 1.15)
 
 
 def _line(half: int, angle: float) -> F32:
@@ -94,7 +95,7 @@ def matched_tone(gray_HW: F32) -> F32:
     stretched = levels(gray_HW, 1, 99)
     own = np.cumsum(np.bincount(to_uint8(stretched).ravel(), minlength=256)) / stretched.size
     table = f32(np.interp(own, wanted, levels_256) / 255.0)
-    return f32(0.3 * table[to_uint8(stretched)] + 0.7 * (0.1 + 0.9 * stretched**0.75))
+    return f32(0.3 * table[to_uint8(stretched)] + 0.7 * (0.03 + 0.97 * stretched**0.88))
 
 
 def shading(rng: np.random.Generator, shape: tuple[int, int], unit: float) -> F32:
