@@ -29,7 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## The whole path on the sample portrait; ends with the path of a report page
-	$(BIN)/talent run $(SAMPLE) --token dot_kairo --style $(STYLE) --workspace $(DEMO_WORKSPACE)
+	test -d data/avatar/style/anime_mecha/images || $(BIN)/talent --quiet sample data
+	$(BIN)/talent run $(SAMPLE) --token dot_kairo --sex man --style $(STYLE) --workspace $(DEMO_WORKSPACE)
 
 test: $(STAMP)  ## Fast tests
 	$(BIN)/python -m pytest
@@ -58,7 +59,7 @@ docs: $(STAMP)  ## Write docs/cli.md from the commands themselves
 	$(BIN)/python -m talent_factory.cli.reference --write docs/cli.md
 
 bench: $(STAMP)  ## Measure the figures of benchmarks/README.md again
-	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	set -e; for script in startup kits_index demo likeness; do echo "== $$script"; $(BIN)/python benchmarks/$$script.py; done
 
 clean:  ## Remove what can be made again: caches, builds and the demo workspace
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO_WORKSPACE) src/*.egg-info

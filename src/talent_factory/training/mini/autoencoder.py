@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -32,6 +35,33 @@ def make_autoencoder(recipe: AutoencoderRecipe, *, size: int) -> AutoencoderKL:
         mid_block_add_attention=False,
         scaling_factor=1.0,
     )
+
+
+@torch.no_grad()
+def start_near_identity(model: AutoencoderKL) -> None:
+    """Begin as an almost linear mean-and-repeat pyramid, so that colours pass from the first step.
+
+    Residual branches end in zeros, shortcuts and up-samplers in identities, down-samplers in 2 x 2 means, and the
+    posterior starts narrow. From a random start the same network spends its first thousand steps on grey.
+    """
+    for part in model.modules():
+        if isinstance(part, ResnetBlock2D):
+            nn.init.zeros_(part.conv2.weight)
+            if part.conv_shortcut is not None:
+                _add_identity(part.conv_shortcut.weight, value=1.0, keep=0.3, taps=(slice(0, 1), slice(0, 1)))
+        elif isinstance(part, Downsample2D):
+            _add_identity(part.conv.weight, value=0.25, keep=0.2, taps=(slice(0, 2), slice(0, 2)))
+        elif isinstance(part, Upsample2D):
+            _add_identity(part.conv.weight, value=1.0, keep=0.2, taps=(slice(1, 2), slice(1, 2)))
+    model.quant_conv.weight[4:] *= 0.01
+    model.quant_conv.bias[4:] = -6.0
+
+
+def _add_identity(weight: Tensor, *, value: float, keep: float, taps: tuple[slice, slice]) -> None:
+    """Scale a kernel (out, in, h, w) by `keep` and add `value` from each channel to its own number at `taps`."""
+    weight.mul_(keep)
+    for channel in range(min(weight.shape[0], weight.shape[1])):
+        weight[channel, channel, taps[0], taps[1]] += value
 
 
 def to_tensor(pictures: NDArray[np.uint8]) -> Tensor:
@@ -70,7 +100,7 @@ def _slopes(image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
 def losses(model: AutoencoderKL, image_BCHW: Tensor, noise: Tensor, recipe: AutoencoderRecipe) -> Losses:
     """Absolute, squared and edge error of the reconstruction, and the divergence of the posterior."""
     posterior = model.encode(image_BCHW).latent_dist
-    restored = model.decode(posterior.mean + posterior.std * noise).sample
+    restored = model.decode(posterior.mean + (posterior.std + recipe.jitter) * noise).sample
     error = restored - image_BCHW
     down, right = _slopes(error)
     divergence = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
@@ -88,6 +118,7 @@ def train_autoencoder(
     """Train on `pictures` (N, H, W, 3) and set the scaling factor so that latents have unit deviation."""
     torch.manual_seed(derive_seed("autoencoder-start", seed))
     model = make_autoencoder(recipe, size=pictures.shape[1])
+    start_near_identity(model)
     model.to(memory_format=torch.channels_last)
     shape = (recipe.batch, 4, recipe.crop // 8, recipe.crop // 8)
 

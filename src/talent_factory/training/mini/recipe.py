@@ -10,16 +10,18 @@ class AutoencoderRecipe(Record):
 
     channels: tuple[int, ...] = (16, 32, 64, 128)
     layers: int = 1
-    norm_groups: int = 8
+    norm_groups: int = 1
     crop: int = 64
     batch: int = 16
-    steps: int = 12_000
-    learning_rate: float = 2e-3
-    warmup: int = 200
+    steps: int = 5_000
+    learning_rate: float = 1e-3
+    warmup: int = 100
     average: float = 0.998
     squared: float = 4.0
     edges: float = 0.5
     divergence: float = 1e-4
+    jitter: float = 0.05
+    """Noise added to latents before decoding: the decoder has to forgive what a small denoiser gets wrong."""
 
 
 class DenoiserRecipe(Record):
@@ -28,9 +30,9 @@ class DenoiserRecipe(Record):
     text_width: int = 128
     text_layers: int = 3
     text_heads: int = 4
-    tokens: int = 32
+    tokens: int = 48
     vocabulary: int = 1024
-    channels: tuple[int, ...] = (64, 128, 192)
+    channels: tuple[int, ...] = (64, 128, 160)
     layers: int = 1
     heads: int = 4
     drawings: int = 16_000
@@ -49,7 +51,7 @@ class DenoiserRecipe(Record):
 class ProbeRecipe(Record):
     """The small network that reads attributes back from a picture."""
 
-    channels: tuple[int, ...] = (32, 64, 128, 192)
+    channels: tuple[int, ...] = (32, 64, 96, 128)
     drawings: int = 20_000
     batch: int = 64
     steps: int = 3_000

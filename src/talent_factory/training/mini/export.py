@@ -1,0 +1,65 @@
+"""Write the trained parts as a folder in diffusers form that any Stable Diffusion 1.5 loader reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler
+from safetensors.torch import save_file
+from torch import nn
+from transformers import CLIPTokenizer
+
+from talent_factory.core.files import atomic_folder, write_json
+from talent_factory.training.mini.denoiser import TRAIN_STEPS, Denoiser
+
+
+def export_base(autoencoder: AutoencoderKL, denoiser: Denoiser, tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write unet, vae, text_encoder (fp16 safetensors), tokenizer and scheduler into `folder` atomically."""
+    with atomic_folder(folder) as temporary:
+        _save(denoiser.unet, temporary / "unet")
+        _save(autoencoder, temporary / "vae")
+        _save(denoiser.text_encoder, temporary / "text_encoder", name="model.safetensors")
+        tokenizer.save_pretrained(temporary / "tokenizer")
+        _scheduler().save_pretrained(temporary / "scheduler")
+        write_json(
+            temporary / "model_index.json",
+            {
+                "_class_name": "StableDiffusionPipeline",
+                "unet": ["diffusers", "UNet2DConditionModel"],
+                "vae": ["diffusers", "AutoencoderKL"],
+                "text_encoder": ["transformers", "CLIPTextModel"],
+                "tokenizer": ["transformers", "CLIPTokenizer"],
+                "scheduler": ["diffusers", "DDIMScheduler"],
+                "safety_checker": [None, None],
+                "feature_extractor": [None, None],
+                "requires_safety_checker": False,
+            },
+        )
+
+
+def _save(part: nn.Module, folder: Path, *, name: str = "diffusion_pytorch_model.safetensors") -> None:
+    """Config and half-precision weights. Batch and layout of memory leave no trace in the file."""
+    folder.mkdir(parents=True)
+    tensors = {
+        key: value.to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
+        for key, value in part.state_dict().items()
+    }
+    save_file(tensors, folder / name, metadata={"format": "pt"})
+    if hasattr(part, "save_config"):
+        part.save_config(folder)
+    else:
+        part.config.save_pretrained(folder)  # type: ignore[union-attr,operator]
+
+
+def _scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        num_train_timesteps=TRAIN_STEPS,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="epsilon",
+    )
