@@ -43,10 +43,7 @@ def cast(
         str, typer.Option("--portrait-medium", help="What the portrait is: photo, flat, ink, ...")
     ] = "",
     portrait_words: Annotated[
-        str,
-        typer.Option(
-            "--portrait-words", help='What is seen in it and may change: "smiling, teal shirt". For captions.'
-        ),
+        str, typer.Option("--portrait-words", help='What in it may change: "smiling, teal shirt".')
     ] = "",
     workspace: WorkspaceOption = None,
     dry_run: DryRunOption = False,
