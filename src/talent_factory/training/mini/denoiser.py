@@ -114,7 +114,8 @@ def caption_at(who: Character, rng: np.random.Generator, recipe: DenoiserRecipe)
         return ""
     text = caption(who, rng)
     if rng.random() < recipe.nickname:
-        text = text.replace(f"of a {who.kind}", f"of {_nickname(rng)} {who.kind}", 1)
+        article = "a " if rng.random() < 0.5 else ""
+        text = text.replace(f"of a {who.kind}", f"of {article}{_nickname(rng)} {who.kind}", 1)
     return text
 
 
@@ -125,7 +126,13 @@ def _stratified_timesteps(rng: np.random.Generator, count: int) -> Tensor:
 
 
 def train_denoiser(
-    data: Encoded, tokenizer: CLIPTokenizer, recipe: DenoiserRecipe, *, seed: int, root: Path, reporter: Reporter
+    data: Encoded,
+    tokenizer: CLIPTokenizer,
+    recipe: DenoiserRecipe,
+    *,
+    seed: int,
+    root: Path,
+    reporter: Reporter,
 ) -> Denoiser:
     """Train text model and UNet to predict the noise (epsilon), weighted by min-SNR (Hang et al. 2023).
 
@@ -160,8 +167,13 @@ def train_denoiser(
         return {"noise": ((predicted.float() - noise).square().mean(dim=(1, 2, 3)) * weight).mean()}
 
     course = Course(
-        name="denoiser", steps=recipe.steps, learning_rate=recipe.learning_rate, warmup=recipe.warmup,
-        average=recipe.average, weight_decay=0.01, save_every=250,
+        name="denoiser",
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        warmup=recipe.warmup,
+        average=recipe.average,
+        weight_decay=0.01,
+        save_every=250,
     )
     optimise(model, course, loss_at=loss_at, root=root, reporter=reporter)
     return model

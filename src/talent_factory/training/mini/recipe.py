@@ -37,7 +37,7 @@ class DenoiserRecipe(Record):
     heads: int = 4
     drawings: int = 16_000
     batch: int = 32
-    steps: int = 9_000
+    steps: int = 7_000
     learning_rate: float = 1e-3
     warmup: int = 200
     average: float = 0.999
