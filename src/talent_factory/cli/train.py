@@ -62,7 +62,9 @@ def start(
             progress.message(f"the earlier run is kept in {kept}")
         kit = train_kit(config, workspace=place, reporter=progress)
     result = {"id": talent_id, "kit": kit, "run": place.runs / talent_id}
-    emit(result, as_json, lambda: console().print(f"{talent_id} is ready: {kit}", markup=False))
+    emit(
+        result, as_json, lambda: console().print(f"{talent_id} is ready: {kit}", markup=False, soft_wrap=True)
+    )
 
 
 @app.command("resume")
@@ -82,7 +84,11 @@ def resume(
 
     with reporter() as progress, graceful_stop() as stop:
         result = resume_run(folder, reporter=progress, stop=stop)
-    emit(result, as_json, lambda: console().print(_finished_text(folder, result.final_loss), markup=False))
+    emit(
+        result,
+        as_json,
+        lambda: console().print(_finished_text(folder, result.final_loss), markup=False, soft_wrap=True),
+    )
 
 
 @app.command("status")
@@ -116,14 +122,11 @@ def _finished_text(run: Path, loss: float) -> str:
 
 
 def _show(found: Sequence[RunStatus], runs: Path) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    if not found:
-        console().print(f"no runs in {runs}\nnext: talent train CONFIG", markup=False)
-        return
-    table = Table("id", "state", "step", "loss", "next")
+    lines = []
     for item in found:
-        loss = "" if item.loss is None else f"{item.loss:.4f}"
-        table.add_row(item.id, item.state, f"{item.step} / {item.steps}", loss, Text(item.next))
-    console().print(table)
+        loss = "" if item.loss is None else f", loss {item.loss:.4f}"
+        lines.append(f"{item.id}: {item.state} at step {item.step} of {item.steps}{loss}")
+        if item.next:
+            lines.append(f"  next: {item.next}")
+    text = "\n".join(lines) or f"no runs in {runs}\nnext: talent train CONFIG"
+    console().print(text, markup=False, soft_wrap=True)

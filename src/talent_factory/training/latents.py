@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from talent_factory.core.events import Reporter
-from talent_factory.core.files import atomic_path
+from talent_factory.core.files import atomic_path, clear_leftovers
 from talent_factory.training.families.port import Base
 
 # Raised whenever the code below would make other numbers from the same image.
@@ -60,6 +60,7 @@ def encode_images(
     The key is made of the image's bytes, the VAE's bytes and the mirroring: a changed file or base can never
     meet an old latent. Images are encoded one by one, so a result does not depend on its neighbours.
     """
+    clear_leftovers(cache)
     plain: list[Posterior] = []
     flipped: list[Posterior] = []
     for done, source in enumerate(sources):

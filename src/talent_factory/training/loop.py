@@ -114,7 +114,8 @@ def _train(record: RunRecord, run: Path, *, reporter: Reporter, stop: StopSignal
     ended = runs.finished(run)
     if ended is not None:
         return ended
-    clear_leftovers(run)
+    for folder in (run, run / runs.SAMPLES):
+        clear_leftovers(folder)
     with reproducible(record.machine.threads), board(run, wanted=record.config.tensorboard) as curves:
         reporter = Fanout(EventLog(run / runs.EVENTS_FILE), curves, reporter)
         session = set_up(record, run, reporter=reporter)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from talent_factory.core.errors import FileError, ResumeRefused
+from talent_factory.core.errors import FileError, ResumeRefused, WorkspaceBusy
 from talent_factory.core.files import json_text, sha256_bytes, sha256_file
 from talent_factory.core.records import Record, read_record, write_record
 from talent_factory.core.workspace import exclusive
@@ -239,14 +239,12 @@ def list_runs(runs: Path) -> list[Path]:
 
 
 def _held(run: Path) -> bool:
-    """Whether a living process holds the run's lock; looked up without taking it."""
-    from talent_factory.core.files import process_alive
-
+    """Whether a process trains in `run` now."""
     try:
-        text = (run / ".lock").read_text("ascii", "replace").strip("\0 \n")
-    except OSError:
-        return False
-    return text.isdecimal() and process_alive(int(text))
+        with exclusive(run):
+            return False
+    except WorkspaceBusy:
+        return True
 
 
 def set_aside(run: Path) -> Path | None:

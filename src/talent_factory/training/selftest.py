@@ -74,9 +74,9 @@ def prove_resume(*, kills: int, seed: int = 0, reporter: Reporter) -> ResumeProo
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="talent-selftest-") as name:
         yard = _Yard(Path(name))
-        _must_end(_forked(yard.furnish), "the tiny base")
+        _must_end(forked(yard.furnish), "the tiny base")
         begun = time.monotonic()
-        _must_end(_forked(lambda: yard.train("reference")), "the reference run")
+        _must_end(forked(lambda: yard.train("reference")), "the reference run")
         life = time.monotonic() - begun
         reference = yard.digests("reference")
         details: list[KilledRun] = []
@@ -152,7 +152,7 @@ def _kill_one(
     killed: list[int] = []
     patience = life * (number + dice.random()) / total
     while True:
-        child = _forked(partial(yard.train, name))
+        child = forked(partial(yard.train, name))
         ended = _wait(child, patience if len(killed) < _KILLS_A_RUN else None)
         if ended is None:
             os.kill(child, signal.SIGKILL)
@@ -190,8 +190,11 @@ def _warm_up() -> None:
     _ = (transformers.CLIPTextModel, transformers.CLIPTokenizer, transformers.CLIPTextConfig)
 
 
-def _forked(work: Callable[[], None]) -> int:
-    """Run `work` in a forked child and return its id; the child never comes back here."""
+def forked(work: Callable[[], None]) -> int:
+    """Run `work` in a forked child and return its process id; the child never comes back here.
+
+    The child has one torch thread and a silent stdout, and exits with 0, or with 1 after a traceback.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()

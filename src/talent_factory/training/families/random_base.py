@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from talent_factory.core.files import write_json
+from talent_factory.training.families.v1 import quiet_transformers
 
 
 def make_random_base(folder: Path, *, seed: int = 0, side: int = 32) -> Path:
@@ -53,7 +54,8 @@ def make_random_base(folder: Path, *, seed: int = 0, side: int = 32) -> Path:
         )
     unet.save_pretrained(folder / "unet")
     vae.save_pretrained(folder / "vae")
-    text.save_pretrained(folder / "text_encoder")
+    with quiet_transformers():
+        text.save_pretrained(folder / "text_encoder")
     _write_scheduler(folder)
     return folder
 

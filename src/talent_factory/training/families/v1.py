@@ -40,7 +40,7 @@ def load_folder(
     """
     revision = base_revision(folder)
     alphas = _alphas_cumprod(folder)
-    with _quiet():
+    with quiet_transformers():
         unet, vae, text_encoder, tokenizer = _parts(folder, dtype)
     for part in (unet, vae, text_encoder):
         part.requires_grad_(False).eval()
@@ -95,7 +95,7 @@ def _parts(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, nn.Module, nn.M
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """No progress bars of transformers: a load takes a moment, and the reporter owns the terminal."""
     from transformers.utils import logging
 

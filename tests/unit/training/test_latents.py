@@ -1,0 +1,81 @@
+"""The cache of latents is keyed by content, verified on reading, and changes no number."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from talent_factory.core.events import SilentReporter
+from talent_factory.dataset.manifest import load_dataset
+from talent_factory.training.families import Base
+from talent_factory.training.latents import LatentSet, Source, cache_key, encode_images, read_image
+
+
+def _sources(dataset: Path) -> list[Source]:
+    return [Source(dataset / item.file, item.sha256) for item in load_dataset(dataset).items]
+
+
+def _encode(base: Base, dataset: Path, cache: Path, *, mirrored: bool = False) -> LatentSet:
+    return encode_images(base, _sources(dataset), mirrored=mirrored, cache=cache, reporter=SilentReporter())
+
+
+def _draw(latents: LatentSet, *, flip: bool = False) -> torch.Tensor:
+    noise = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    return latents.sample((0, 3), (flip, flip), noise)
+
+
+def test_cached_is_fresh(base: Base, dataset: Path, tmp_path: Path) -> None:
+    fresh = _draw(_encode(base, dataset, tmp_path / "cache"))
+    assert torch.equal(fresh, _draw(_encode(base, dataset, tmp_path / "cache")))
+    assert torch.equal(fresh, _draw(_encode(base, dataset, tmp_path / "other")))
+
+
+def test_a_cached_image_is_not_opened(base: Base, dataset: Path, tmp_path: Path) -> None:
+    before = _draw(_encode(base, dataset, tmp_path / "cache"))
+    sources = [replace(source, path=Path("gone.png")) for source in _sources(dataset)]
+    again = encode_images(base, sources, mirrored=False, cache=tmp_path / "cache", reporter=SilentReporter())
+    assert torch.equal(before, _draw(again))
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
+def test_a_damaged_entry_is_made_again(base: Base, dataset: Path, tmp_path: Path, damage: str) -> None:
+    cache = tmp_path / "cache"
+    before = _draw(_encode(base, dataset, cache))
+    for path in cache.iterdir():
+        data = bytearray(path.read_bytes())
+        data[-3] ^= 0x10
+        path.write_bytes({"flip": bytes(data), "truncate": bytes(data[:-40]), "empty": b""}[damage])
+    assert torch.equal(before, _draw(_encode(base, dataset, cache)))
+
+
+def test_the_mean_and_spread_are_the_posterior(base: Base, dataset: Path, tmp_path: Path) -> None:
+    latents = _encode(base, dataset, tmp_path / "cache")
+    mean, std = base.encode_images(read_image(_sources(dataset)[0].path))
+    zero, one = torch.zeros(1, 4, 4, 4), torch.ones(1, 4, 4, 4)
+    assert torch.equal(latents.sample((0,), (False,), zero), mean)
+    assert torch.equal(latents.sample((0,), (False,), one), mean + std)
+
+
+def test_mirrored_images_are_encoded_mirrored(base: Base, dataset: Path, tmp_path: Path) -> None:
+    latents = _encode(base, dataset, tmp_path / "cache", mirrored=True)
+    mean, _ = base.encode_images(read_image(_sources(dataset)[0].path).flip(3))
+    assert torch.equal(latents.sample((0,), (True,), torch.zeros(1, 4, 4, 4)), mean)
+    assert not torch.equal(_draw(latents), _draw(latents, flip=True))
+
+
+def test_the_key_is_made_of_all_that_matters() -> None:
+    keys = {cache_key(image, vae, flip=flip) for image in "ab" for vae in "cd" for flip in (True, False)}
+    assert len(keys) == 8
+
+
+def test_a_moved_dataset_uses_the_same_entries(base: Base, dataset: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    _encode(base, dataset, cache)
+    names = {path.name for path in cache.iterdir()}
+    moved = Path(shutil.move(dataset, tmp_path / "moved"))
+    _encode(base, moved, cache)
+    assert {path.name for path in cache.iterdir()} == names
