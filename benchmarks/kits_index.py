@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from talent_factory.core.files import write_json
-from talent_factory.kits.keys import MINI_FOLDER, folder_modules
+from talent_factory.kits.keys import ModuleShape, expected_modules
 from talent_factory.kits.lora_file import lora_bytes
 from talent_factory.kits.manifest import PromptSet
 from talent_factory.kits.pack import KitSpec, pack_kit
@@ -35,40 +35,46 @@ def main() -> None:
     """Make the kits, time both commands, print and keep the figures."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--kits", type=int, default=1000)
-    parser.add_argument("--base", type=Path, default=MINI_FOLDER, help="base whose modules the kits adapt")
+    parser.add_argument("--folder", type=Path, help="keep the kits here and use them again")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "talents" / "avatar"
-        started = time.perf_counter()
-        size = make_kits(root, Path(folder), count=options.kits, base=options.base)
-        made = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.folder or Path(temporary)
+        root = work / "talents" / "avatar"
+        if not root.is_dir():
+            make_kits(root, work, count=options.kits)
+        size = next(root.iterdir()).joinpath("weights.safetensors").stat().st_size
         validator = timed("validator", root, "--json")
-        index = timed("index_avatar_talents", root, "--output", str(Path(folder) / "index.json"))
-        listed = len(json.loads((Path(folder) / "index.json").read_text()))
+        index = timed("index_avatar_talents", root, "--output", str(work / "index.json"))
+        listed = len(json.loads((work / "index.json").read_text()))
     if listed != options.kits:
         raise SystemExit(f"only {listed} of {options.kits} kits are valid")
     result = {
         "kits": options.kits,
         "rank": RANK,
-        "modules": len(folder_modules(options.base)),
+        "modules": len(trained()),
         "weights_kib": round(size / 1024),
-        "seconds": {
-            "make": round(made, 2),
-            "validator": round(validator, 2),
-            "index": round(index, 2),
-            "validator_and_index": round(validator + index, 2),
+        "wall_seconds": {
+            "validator": validator[0],
+            "index": index[0],
+            "both": round(validator[0] + index[0], 2),
         },
-        "load_before": round(os.getloadavg()[0], 2),
+        "cpu_seconds": {
+            "validator": validator[1],
+            "index": index[1],
+            "both": round(validator[1] + index[1], 2),
+        },
+        "load_average": round(os.getloadavg()[0], 2),
         "machine": machine(),
     }
     print(json.dumps(result, indent=2))
     write_json(RESULT, result)
 
 
-def make_kits(root: Path, work: Path, *, count: int, base: Path) -> int:
-    """Pack `count` kits below `root`; returns the bytes of one weights file."""
+def make_kits(root: Path, work: Path, *, count: int) -> None:
+    """Pack `count` distinct kits below `root`."""
+    work.mkdir(parents=True, exist_ok=True)
     images = [draw(work / f"{number}.png", number) for number in range(3)]
-    modules = folder_modules(base)
+    modules = trained()
     lora = work / "lora.safetensors"
     for number in range(count):
         rng = np.random.default_rng(number)
@@ -79,8 +85,13 @@ def make_kits(root: Path, work: Path, *, count: int, base: Path) -> int:
             tensors[f"{name}.lora_up.weight"] = up.astype(np.float32)
             tensors[f"{name}.alpha"] = np.array(RANK, dtype=np.float32)
         lora.write_bytes(lora_bytes(tensors, precision="fp32", words={}))
-        kit = pack_kit(spec(number), lora=lora, examples=images, root=root, base_folder=base)
-    return (kit / "weights.safetensors").stat().st_size
+        pack_kit(spec(number), lora=lora, examples=images, root=root)
+
+
+def trained() -> dict[str, ModuleShape]:
+    """Return what a training adapts by default, the text encoder included."""
+    modules = expected_modules("mini")
+    return {name: shape for name, shape in modules.items() if "_attentions_" in name or "_te_" in name}
 
 
 def spec(number: int) -> KitSpec:
@@ -110,12 +121,17 @@ def draw(path: Path, number: int) -> Path:
     return path
 
 
-def timed(module: str, root: Path, *arguments: str) -> float:
-    """Run one of the two commands in a fresh process and return its wall time in seconds."""
+def timed(module: str, root: Path, *arguments: str) -> tuple[float, float]:
+    """Run one of the two commands in a fresh process; returns its wall and its processor time in seconds.
+
+    The second is what counts when other programs hold the machine.
+    """
     command = [sys.executable, "-m", f"talent_factory.image.{module}", "--base-dir", str(root), *arguments]
-    started = time.perf_counter()
+    before, started = os.times(), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    wall, after = time.perf_counter() - started, os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return round(wall, 2), round(used, 2)
 
 
 def machine() -> dict[str, str | int | None]:

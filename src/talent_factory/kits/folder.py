@@ -52,10 +52,12 @@ class KitFolder:
             yield None
             return
         try:
-            with open_regular(self.root / name, limit=MAX_WEIGHTS_BYTES) as stream:
-                size = os.fstat(stream.fileno()).st_size
+            descriptor, size = open_regular(self.root / name, limit=MAX_WEIGHTS_BYTES)
+            try:
                 # an empty file cannot be mapped
-                data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+                data = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) if size else b""
+            finally:
+                os.close(descriptor)
         except OSError as error:
             self._unreadable(name, error)
             yield None

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping
+from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
 
 from talent_factory.core.errors import KitError
-from talent_factory.kits.strict import StrictJsonError, parse_json
+from talent_factory.kits.strict import StrictJsonError, parse_prefix, parse_text
 
 MAX_HEADER_BYTES = 8 << 20
 MAX_TENSORS = 5000
@@ -22,6 +23,8 @@ _ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "I64": 8}
 ITEM_BYTES: Mapping[str, int] = _ITEM_BYTES
 _FIELDS = {"dtype", "shape", "data_offsets"}
 _HUGE = 1 << 62
+_METADATA_FIRST = '{"__metadata__":'
+_CACHED_LENGTH = 1 << 18
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
@@ -35,7 +38,7 @@ class HeaderError(KitError):
 
 
 class TensorEntry(NamedTuple):
-    """One tensor of the header; `start` and `end` are offsets in the whole file, in bytes."""
+    """One tensor; `start` and `end` count bytes from the end of the header, as in the format."""
 
     name: str
     dtype: str
@@ -50,7 +53,7 @@ class TensorEntry(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The checked header: tensors in the order of their bytes, metadata, and where the tensor bytes begin."""
+    """The checked header: tensors in the order of their bytes, metadata, and where in the file they begin."""
 
     tensors: tuple[TensorEntry, ...]
     metadata: dict[str, str]
@@ -78,29 +81,72 @@ def parse_header(buffer: Buffer) -> Header:
     data_start = 8 + length
     if data_start > size:
         raise HeaderError(f"header ends at byte {data_start}, the file at {size}", code="weights-truncated")
-    document = _document(bytes(buffer[8:data_start]))
-    metadata = _metadata(document.pop("__metadata__", {}))
+    first, text = _split(bytes(buffer[8:data_start]))
+    inner, tensors = _cached_table(text) if len(text) < _CACHED_LENGTH else _table(text)
+    if first is not None and inner is not None:
+        raise HeaderError("header: the name '__metadata__' appears twice", code="weights-duplicate")
+    over = size - data_start - tensors[-1].end
+    if over < 0:
+        raise HeaderError(f"{-over} bytes of the tensors are missing", code="weights-truncated")
+    if over > 0:
+        raise HeaderError(f"{over} bytes follow the last tensor", code="weights-layout")
+    return Header(tensors, dict(first or inner or {}), data_start)
+
+
+def _split(raw: bytes) -> tuple[dict[str, str] | None, str]:
+    """Return the metadata, when they stand first as writers put them, and the rest of the header as text.
+
+    The rest is the same in all files of one base and rank, so that it can be checked once.
+    """
+    try:
+        text = raw.decode("utf-8")
+        if not text.startswith("{"):
+            raise HeaderError("the header is not a JSON object: not a safetensors file")
+        if not text.startswith(_METADATA_FIRST):
+            return None, text
+        metadata, end = parse_prefix(text, len(_METADATA_FIRST))
+    except UnicodeDecodeError as error:
+        raise HeaderError(f"header: not UTF-8 at byte {error.start}") from None
+    except StrictJsonError as error:
+        raise _refused(error) from None
+    rest = text[end:].lstrip(" \t\r\n")
+    if rest.startswith(","):
+        return _metadata(metadata), "{" + rest[1:]
+    if rest.startswith("}"):
+        return _metadata(metadata), "{" + rest
+    raise HeaderError("header: not JSON after __metadata__")
+
+
+def _table(text: str) -> tuple[dict[str, str] | None, tuple[TensorEntry, ...]]:
+    """Return the metadata, where they stand among the tensors, and the checked tensors."""
+    try:
+        document = parse_text(text)
+    except StrictJsonError as error:
+        raise _refused(error) from None
+    if not isinstance(document, dict):
+        raise HeaderError("the header is not a JSON object: not a safetensors file")
+    metadata = _metadata(document.pop("__metadata__")) if "__metadata__" in document else None
     if not document:
         raise HeaderError("no tensors inside", code="weights-empty")
     if len(document) > MAX_TENSORS:
         raise HeaderError(f"{len(document)} tensors, more than {MAX_TENSORS}")
-    entries = sorted(
-        (_entry(name, raw, data_start) for name, raw in document.items()), key=attrgetter("start")
+    entries = sorted((_entry(name, raw) for name, raw in document.items()), key=attrgetter("start"))
+    position = 0
+    for entry in entries:
+        if entry.start != position:
+            where = min(position, entry.start)
+            raise HeaderError(f"{entry.name[:120]!r}: hole or overlap at byte {where}", code="weights-layout")
+        position = entry.end
+    return metadata, tuple(entries)
+
+
+_cached_table = lru_cache(maxsize=16)(_table)
+
+
+def _refused(error: StrictJsonError) -> HeaderError:
+    return HeaderError(
+        f"header: {error}", code="weights-duplicate" if "twice" in str(error) else "weights-header"
     )
-    _check_layout(entries, data_start, size)
-    return Header(tuple(entries), metadata, data_start)
-
-
-def _document(raw: bytes) -> dict[str, object]:
-    if not raw.startswith(b"{"):
-        raise HeaderError("the header is not a JSON object: not a safetensors file")
-    try:
-        document = parse_json(raw)
-    except StrictJsonError as error:
-        code = "weights-duplicate" if "twice" in str(error) else "weights-header"
-        raise HeaderError(f"header: {error}", code=code) from None
-    assert isinstance(document, dict)  # it starts with a brace
-    return document
 
 
 def _metadata(raw: object) -> dict[str, str]:
@@ -109,7 +155,7 @@ def _metadata(raw: object) -> dict[str, str]:
     return raw
 
 
-def _entry(name: str, raw: object, data_start: int) -> TensorEntry:
+def _entry(name: str, raw: object) -> TensorEntry:
     """Check one tensor; it runs thousands of times a file, hence the one plain loop."""
     if type(raw) is not dict or len(raw) != 3 or not _FIELDS.issuperset(raw):
         raise HeaderError(f"{name[:120]!r}: dtype, shape and data_offsets are needed, nothing else")
@@ -133,19 +179,4 @@ def _entry(name: str, raw: object, data_start: int) -> TensorEntry:
         raise HeaderError(f"{name[:120]!r}: bad data_offsets")
     if end - start != size:
         raise HeaderError(f"{name[:120]!r}: its bytes do not match its shape", code="weights-layout")
-    return TensorEntry(name, dtype, tuple(shape), data_start + start, data_start + end)
-
-
-def _check_layout(entries: list[TensorEntry], data_start: int, size: int) -> None:
-    position = data_start
-    for entry in entries:
-        if entry.start != position:
-            raise HeaderError(
-                f"{entry.name[:120]!r}: hole or overlap at byte {min(position, entry.start)}",
-                code="weights-layout",
-            )
-        position = entry.end
-    if position > size:
-        raise HeaderError(f"tensors end at byte {position}, the file at {size}", code="weights-truncated")
-    if position < size:
-        raise HeaderError(f"{size - position} bytes follow the last tensor", code="weights-layout")
+    return TensorEntry(name, dtype, tuple(shape), start, end)

@@ -38,7 +38,8 @@ def read_lora(path: Path) -> dict[str, NDArray[Any]]:
         header = parse_header(data)
     except HeaderError as error:
         raise KitError(f"{path}: {error.message}", remedy=error.remedy) from error
-    return {entry.name: read_tensor(data, entry) for entry in header.tensors}
+    tensors = memoryview(data)[header.data_start :]
+    return {entry.name: read_tensor(tensors, entry) for entry in header.tensors}
 
 
 def lora_bytes(tensors: Tensors, *, precision: Literal["fp16", "fp32"], words: Mapping[str, str]) -> bytes:

@@ -13,42 +13,48 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 MAX_TEXT_BYTES = 1 << 20
 MAX_DEPTH = 64
+_READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class StrictJsonError(ValueError):
     """The bytes are not one plain JSON document; the message says why in a few words."""
 
 
-@contextmanager
-def open_regular(path: Path, *, limit: int) -> Iterator[BinaryIO]:
-    """Open a regular file of at most `limit` bytes for reading.
+def open_regular(path: Path, *, limit: int) -> tuple[int, int]:
+    """Open a regular file of at most `limit` bytes for reading; returns descriptor and size.
 
-    Links, pipes and devices raise OSError instead of being followed or waited for; a longer file raises
-    OSError too.
+    Links, pipes and devices raise OSError instead of being followed or waited for; so does a longer file.
     """
-    flags = (
-        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    )
-    with os.fdopen(os.open(path, flags), "rb") as stream:
-        status = os.fstat(stream.fileno())
+    descriptor = os.open(path, _READ)
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError("not a regular file")
         if status.st_size > limit:
             raise OSError(f"{status.st_size} bytes, more than the {limit} allowed")
-        yield stream
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor, status.st_size
 
 
 def read_regular(path: Path, *, limit: int) -> bytes:
     """Return the bytes of a regular file of at most `limit` bytes; raises OSError as `open_regular` does."""
-    with open_regular(path, limit=limit) as stream:
-        data = stream.read(limit + 1)
-    if len(data) > limit:
-        raise OSError(f"more than the {limit} bytes allowed")
-    return data
+    descriptor, size = open_regular(path, limit=limit)
+    try:
+        pieces = [os.read(descriptor, size + 1)]
+        # one read is enough for a file at rest; more only when it grows meanwhile
+        while len(pieces[-1]) > 0 and sum(map(len, pieces)) != size:
+            pieces.append(os.read(descriptor, size + 1))
+            if sum(map(len, pieces)) > limit:
+                raise OSError(f"more than the {limit} bytes allowed")
+    finally:
+        os.close(descriptor)
+    return b"".join(pieces)
 
 
 def parse_json(data: bytes) -> Any:
@@ -61,8 +67,27 @@ def parse_json(data: bytes) -> Any:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise StrictJsonError(f"not UTF-8 at byte {error.start}") from None
-    try:
+    return parse_text(text)
+
+
+def parse_text(text: str) -> Any:
+    """Like `parse_json`, from text."""
+    with _in_words():
         return _DECODER.decode(text)
+
+
+def parse_prefix(text: str, start: int) -> tuple[Any, int]:
+    """Like `parse_text`, for the one document that begins at `start`; returns it and where it ends."""
+    while text[start : start + 1] in (" ", "\t", "\r", "\n"):
+        start += 1
+    with _in_words():
+        return _DECODER.raw_decode(text, start)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
     except StrictJsonError:
         raise
     except RecursionError:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from talent_factory.core.errors import KitError
 from talent_factory.kits.findings import KitReport, Notes
 from talent_factory.kits.folder import KitFolder
-from talent_factory.kits.header import Buffer, Header, HeaderError, parse_header
+from talent_factory.kits.header import Header, HeaderError, parse_header
 from talent_factory.kits.keys import base_of, expected_modules
 from talent_factory.kits.manifest import (
     BASE_FILE,
@@ -137,11 +137,12 @@ def _check_weights(folder: KitFolder, manifest: TalentManifest | None, base_fold
             folder.notes.error(error.code, WEIGHTS_FILE, error.message, error.remedy)
             return
         if manifest is not None:
-            _check_content(folder, manifest, header, buffer, base_folder)
+            with memoryview(buffer) as whole, whole[header.data_start :] as data:
+                _check_content(folder, manifest, header, data, base_folder)
 
 
 def _check_content(
-    folder: KitFolder, manifest: TalentManifest, header: Header, buffer: Buffer, base_folder: Path | None
+    folder: KitFolder, manifest: TalentManifest, header: Header, data: memoryview, base_folder: Path | None
 ) -> None:
     notes = folder.notes
     base = base_of(manifest.base_model, manifest.sdx_version)
@@ -152,7 +153,7 @@ def _check_content(
         return
     metadata = manifest.metadata or Metadata()
     facts = check_weights(
-        buffer,
+        data,
         header,
         modules=modules,
         base=base_folder.name if base_folder else base,
@@ -166,14 +167,16 @@ def _check_content(
             f"metadata.text_encoder is {str(metadata.text_encoder).lower()}, the file {holds} text modules"
         )
         notes.error("text-encoder", WEIGHTS_FILE, message, "correct metadata.text_encoder in talent.json")
-    _check_header_words(folder, manifest, header, buffer)
+    _check_header_words(folder, manifest, header, data)
     real = max(0.1, folder.sizes[WEIGHTS_FILE] / 2**20)
     if abs(real - manifest.size_mb) > 0.1:
         message = f"size_mb is {manifest.size_mb:g}, the file has {real:.2f} MB"
         notes.warning("size", MANIFEST_FILE, message, "correct size_mb in talent.json")
 
 
-def _check_header_words(folder: KitFolder, manifest: TalentManifest, header: Header, buffer: Buffer) -> None:
+def _check_header_words(
+    folder: KitFolder, manifest: TalentManifest, header: Header, data: memoryview
+) -> None:
     words, notes = header.metadata, folder.notes
     remedy = "pack the kit anew"
     if words.get("ss_network_dim", str(manifest.lora_rank)) != str(manifest.lora_rank):
@@ -184,9 +187,7 @@ def _check_header_words(folder: KitFolder, manifest: TalentManifest, header: Hea
     # the digest of the whole file covers these bytes too, so hashing them again waits for kits without one
     if stated is None or (digests and WEIGHTS_FILE in digests):
         return
-    with memoryview(buffer) as view, view[header.data_start :] as tensors:
-        real = hashlib.sha256(tensors).hexdigest()
-    if stated.lower().removeprefix("0x") != real:
+    if stated.lower().removeprefix("0x") != hashlib.sha256(data).hexdigest():
         notes.error(
             "header-metadata", WEIGHTS_FILE, "modelspec.hash_sha256 is not the hash of the tensors", remedy
         )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talent_factory.kits.findings import Notes
-from talent_factory.kits.header import ITEM_BYTES, Buffer, Header, TensorEntry
+from talent_factory.kits.header import ITEM_BYTES, Header, TensorEntry
 from talent_factory.kits.keys import Modules, ModuleShape, cross_attention_width
 from talent_factory.kits.manifest import WEIGHTS_FILE
 
@@ -45,15 +45,18 @@ class WeightFacts(NamedTuple):
     alphas: tuple[float, ...]
 
 
-def read_tensor(buffer: Buffer, entry: TensorEntry) -> NDArray[Any]:
-    """Return a tensor as float32 (float16 and bfloat16 widened exactly) or int64, in its shape."""
+def read_tensor(data: memoryview, entry: TensorEntry) -> NDArray[Any]:
+    """Return a tensor in its shape, as float32 (half precisions widened exactly) or int64.
+
+    `data` are the bytes after the header.
+    """
     kind = {"I64": "<i8", "F32": "<u4"}.get(entry.dtype, "<u2")
-    bits = np.frombuffer(buffer, kind, count=entry.numbers, offset=entry.start)
+    bits = np.frombuffer(data, kind, count=entry.numbers, offset=entry.start)
     return (bits if entry.dtype == "I64" else _floats(bits, entry.dtype)).reshape(entry.shape)
 
 
 def check_weights(
-    buffer: Buffer,
+    data: memoryview,
     header: Header,
     *,
     modules: Modules,
@@ -68,13 +71,13 @@ def check_weights(
         return WeightFacts(False, ())
     known = [module for module in found if _known(module, modules, notes)]
     fitting = [module for module in known if _fits(module, modules[module.name], rank, notes)]
-    peaks = dict(_peaks(buffer, header))
+    peaks = dict(_peaks(data, header))
     for name, peak in peaks.items():
         if not math.isfinite(peak):
             notes.error("not-finite", WEIGHTS_FILE, f"{name}: holds NaN or infinity", _RETRAIN)
-    alphas = {module.name: _scalar(buffer, module.alpha) for module in fitting if module.alpha is not None}
+    alphas = {module.name: _scalar(data, module.alpha) for module in fitting if module.alpha is not None}
     usable = [m for m in fitting if _alpha_holds(m, alphas.get(m.name), alpha, notes)]
-    _check_effect(buffer, usable, peaks, alphas, notes)
+    _check_effect(data, usable, peaks, alphas, notes)
     text = any(module.name.startswith("lora_te") for module in known)
     return WeightFacts(text, tuple(sorted(set(alphas.values()))))
 
@@ -172,7 +175,11 @@ def _alpha_holds(module: LoraModule, value: float | None, stated: float | None, 
 
 
 def _check_effect(
-    buffer: Buffer, modules: list[LoraModule], peaks: dict[str, float], alphas: dict[str, float], notes: Notes
+    data: memoryview,
+    modules: list[LoraModule],
+    peaks: dict[str, float],
+    alphas: dict[str, float],
+    notes: Notes,
 ) -> None:
     idle = []
     for module in modules:
@@ -189,7 +196,7 @@ def _check_effect(
         # each weight changes by at most rank products of the peaks, so most modules need no matrix product
         if scale * down.shape[0] * product > LARGE_DELTA:
             weights = math.sqrt(up.numbers * down.numbers) / down.shape[0]
-            _note_size(module.name, scale * _product_norm(buffer, up, down) / weights, notes)
+            _note_size(module.name, scale * _product_norm(data, up, down) / weights, notes)
     if modules and len(idle) == len(modules):
         notes.error("all-zero", WEIGHTS_FILE, "no module changes anything: the LoRA is untrained", _RETRAIN)
     elif idle:
@@ -205,16 +212,16 @@ def _note_size(name: str, change: float, notes: Notes) -> None:
         notes.warning("delta-size", WEIGHTS_FILE, message, "lower default_weight or the learning rate")
 
 
-def _product_norm(buffer: Buffer, up: TensorEntry, down: TensorEntry) -> float:
+def _product_norm(data: memoryview, up: TensorEntry, down: TensorEntry) -> float:
     """Return ‖up @ down‖ by the rank-sized Gram matrices: ‖UD‖² = tr((UᵀU)(DDᵀ))."""
-    up_OR = read_tensor(buffer, up).astype(np.float64).reshape(up.shape[0], -1)
-    down_RI = read_tensor(buffer, down).astype(np.float64).reshape(down.shape[0], -1)
+    up_OR = read_tensor(data, up).astype(np.float64).reshape(up.shape[0], -1)
+    down_RI = read_tensor(data, down).astype(np.float64).reshape(down.shape[0], -1)
     with np.errstate(over="ignore", invalid="ignore"):
         square = float(np.sum((up_OR.T @ up_OR) * (down_RI @ down_RI.T)))
     return math.sqrt(max(square, 0.0)) if math.isfinite(square) else math.inf
 
 
-def _peaks(buffer: Buffer, header: Header) -> Iterator[tuple[str, float]]:
+def _peaks(data: memoryview, header: Header) -> Iterator[tuple[str, float]]:
     """Yield the largest magnitude of each tensor, infinite when the tensor holds NaN or infinity.
 
     The bits of IEEE numbers without the sign are in the order of their magnitudes, with infinity and NaN on
@@ -223,11 +230,11 @@ def _peaks(buffer: Buffer, header: Header) -> Iterator[tuple[str, float]]:
     for run in _runs(header.tensors):
         dtype, start = run[0].dtype, run[0].start
         if dtype == "I64":
-            yield from ((entry.name, abs(_scalar(buffer, entry))) for entry in run)
+            yield from ((entry.name, abs(_scalar(data, entry))) for entry in run)
             continue
         kind, sign_free = ("<u4", 0x7FFFFFFF) if dtype == "F32" else ("<u2", 0x7FFF)
         item = ITEM_BYTES[dtype]
-        bits = np.frombuffer(buffer, kind, count=(run[-1].end - start) // item, offset=start) & sign_free
+        bits = np.frombuffer(data, kind, count=(run[-1].end - start) // item, offset=start) & sign_free
         tops = np.maximum.reduceat(bits, [(entry.start - start) // item for entry in run])
         for entry, peak in zip(run, _floats(tops, dtype).tolist(), strict=True):
             yield entry.name, peak if peak < math.inf else math.inf
@@ -247,12 +254,12 @@ def _runs(tensors: Iterable[TensorEntry]) -> Iterator[list[TensorEntry]]:
         yield run
 
 
-def _scalar(buffer: Buffer, entry: TensorEntry) -> float:
+def _scalar(data: memoryview, entry: TensorEntry) -> float:
     """Return the first number of a tensor."""
     if entry.dtype == "BF16":
-        return float(struct.unpack("<f", b"\0\0" + bytes(buffer[entry.start : entry.start + 2]))[0])
+        return float(struct.unpack("<f", b"\0\0" + bytes(data[entry.start : entry.start + 2]))[0])
     kind = {"F16": "<e", "F32": "<f", "I64": "<q"}[entry.dtype]
-    return float(struct.unpack_from(kind, buffer, entry.start)[0])
+    return float(struct.unpack_from(kind, data, entry.start)[0])
 
 
 def _floats(bits: NDArray[Any], dtype: str) -> NDArray[Any]:

@@ -30,7 +30,7 @@ def test_a_file_of_the_reference_writer_is_taken() -> None:
     assert {name: entry.shape for name, entry in found.by_name().items()} == {"x.alpha": (), "y": (2, 3)}
     entry = found.by_name()["y"]
     assert entry.numbers == 6
-    assert raw[entry.start : entry.end] == arrays["y"].tobytes()
+    assert raw[found.data_start :][entry.start : entry.end] == arrays["y"].tobytes()
 
 
 def test_tensors_come_in_the_order_of_their_bytes() -> None:
@@ -39,6 +39,16 @@ def test_tensors_come_in_the_order_of_their_bytes() -> None:
         "a": {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]},
     }
     assert [entry.name for entry in parse_header(file_with(tensors, 4)).tensors] == ["a", "b"]
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_metadata_may_stand_first_or_last(last: bool) -> None:
+    parts = [("__metadata__", {"x": "y"}), *ONE.items()]
+    found = parse_header(file_with(dict(parts[::-1] if last else parts)))
+    assert found.metadata == {"x": "y"}
+    assert [entry.name for entry in found.tensors] == ["a"]
+    found.metadata["x"] = "changed"
+    assert parse_header(file_with(dict(parts[::-1] if last else parts))).metadata == {"x": "y"}
 
 
 BAD: dict[str, tuple[bytes, str]] = {
@@ -64,6 +74,16 @@ BAD: dict[str, tuple[bytes, str]] = {
     ),
     "no tensors": (raw_file(b'{"__metadata__":{}}'), "weights-empty"),
     "metadata with a number": (file_with({"__metadata__": {"a": 1}, **ONE}), "weights-header"),
+    "metadata twice": (
+        raw_file(
+            b'{"__metadata__": {"x": "y"}, "a": %s, "__metadata__": {}}' % json.dumps(ONE["a"]).encode(),
+            bytes(8),
+        ),
+        "weights-duplicate",
+    ),
+    "metadata without end": (raw_file(b'{"__metadata__": {"x": "y"'), "weights-header"),
+    "metadata and no more": (raw_file(b'{"__metadata__": {"x": "y"} "a"'), "weights-header"),
+    "deep metadata": (raw_file(b'{"__metadata__":' + b"[" * 100_000), "weights-header"),
     "metadata as list": (file_with({"__metadata__": [], **ONE}), "weights-header"),
     "tensor as number": (file_with({"a": 1}), "weights-header"),
     "field missing": (file_with({"a": {"dtype": "F32", "shape": [2]}}), "weights-header"),
@@ -148,4 +168,4 @@ def test_a_random_header_is_taken_only_when_it_covers_the_file(document: dict[st
     except HeaderError:
         return
     assert sum(entry.end - entry.start for entry in found.tensors) == len(data)
-    assert found.tensors[-1].end == len(raw)
+    assert found.data_start + found.tensors[-1].end == len(raw)

@@ -143,3 +143,25 @@ def test_sdxl_names_mean_the_modules_that_diffusers_has() -> None:
     for old, new in (("input_", "down_"), ("middle_", "mid_"), ("output_", "up_"), *parts):
         names = {name.replace(old, new) for name in names}
     assert names == keys.unet_modules(keys._SDXL_UNET).keys()
+
+
+@pytest.mark.slow
+def test_what_training_adapts_is_what_the_validator_knows(base: Path) -> None:
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from kit_maker import TEXT_CONFIG, UNET_CONFIG
+    from talent_factory.training.lora import attach
+
+    unet = UNet2DConditionModel(**UNET_CONFIG, norm_num_groups=8, attention_head_dim=4)
+    text = CLIPTextModel(CLIPTextConfig(**TEXT_CONFIG, num_attention_heads=4, vocab_size=9))
+    known = folder_modules(base)
+    found = set()
+    for model, prefix in ((unet, "lora_unet"), (text, "lora_te")):
+        for name, tensor in attach(model, prefix=prefix, rank=3, targets="transformer+conv").state().items():
+            module, _, part = name.partition(".")
+            found.add(module)
+            if part != "alpha":
+                shape = known[module].down(3) if "down" in part else known[module].up(3)
+                assert tuple(tensor.shape) == shape
+    assert found == set(known)
