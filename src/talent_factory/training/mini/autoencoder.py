@@ -41,8 +41,8 @@ def make_autoencoder(recipe: AutoencoderRecipe, *, size: int) -> AutoencoderKL:
 def start_near_identity(model: AutoencoderKL) -> None:
     """Begin as an almost linear mean-and-repeat pyramid, so that colours pass from the first step.
 
-    Residual branches end in zeros, shortcuts and up-samplers in identities, down-samplers in 2 x 2 means, and the
-    posterior starts narrow. From a random start the same network spends its first thousand steps on grey.
+    Residual branches end in zeros, shortcuts and up-samplers in identities, down-samplers in 2 x 2 means, and
+    the posterior starts narrow. From a random start the same network spends its first thousand steps on grey.
     """
     for part in model.modules():
         if isinstance(part, ResnetBlock2D):
@@ -58,7 +58,7 @@ def start_near_identity(model: AutoencoderKL) -> None:
 
 
 def _add_identity(weight: Tensor, *, value: float, keep: float, taps: tuple[slice, slice]) -> None:
-    """Scale a kernel (out, in, h, w) by `keep` and add `value` from each channel to its own number at `taps`."""
+    """Scale a kernel (out, in, h, w) by `keep`; add `value` at `taps` from each channel to its own number."""
     weight.mul_(keep)
     for channel in range(min(weight.shape[0], weight.shape[1])):
         weight[channel, channel, taps[0], taps[1]] += value
@@ -66,13 +66,12 @@ def _add_identity(weight: Tensor, *, value: float, keep: float, taps: tuple[slic
 
 def to_tensor(pictures: NDArray[np.uint8]) -> Tensor:
     """(N, H, W, 3) uint8 to (N, 3, H, W) float in -1..1, channels last in memory."""
-    plain = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
+    # a copy: the pictures may be a read-only memory map, which torch does not take without a warning
+    plain = torch.from_numpy(np.array(pictures, order="C")).permute(0, 3, 1, 2).float()
     return (plain / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
-def crops_at(
-    pictures: NDArray[np.uint8], *, step: int, seed: int, recipe: AutoencoderRecipe
-) -> Tensor:
+def crops_at(pictures: NDArray[np.uint8], *, step: int, seed: int, recipe: AutoencoderRecipe) -> Tensor:
     """The batch of one step, (B, 3, crop, crop) in -1..1: crops on the 8-pixel grid, some with odd colours.
 
     Every fourth picture is mirrored, and one in eight has its colour channels swapped: the autoencoder has to
@@ -128,8 +127,12 @@ def train_autoencoder(
         return losses(model, crops_at(pictures, step=step, seed=seed, recipe=recipe), noise, recipe)
 
     course = Course(
-        name="autoencoder", steps=recipe.steps, learning_rate=recipe.learning_rate, warmup=recipe.warmup,
-        average=recipe.average, weight_decay=0.0,
+        name="autoencoder",
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        warmup=recipe.warmup,
+        average=recipe.average,
+        weight_decay=0.0,
     )
     optimise(model, course, loss_at=loss_at, root=root, reporter=reporter)
     model.register_to_config(scaling_factor=_scaling(model, pictures))
@@ -138,7 +141,7 @@ def train_autoencoder(
 
 @torch.no_grad()
 def _scaling(model: AutoencoderKL, pictures: NDArray[np.uint8]) -> float:
-    means = [model.encode(to_tensor(pictures[i : i + 50])).latent_dist.mean for i in range(0, 500, 50)]
+    means = [model.encode(to_tensor(pictures[i : i + 50])).latent_dist.mean for i in range(0, min(500, len(pictures)), 50)]
     return round(1.0 / float(torch.cat(means).std()), 5)
 
 

@@ -1,4 +1,4 @@
-"""Build the embedded base from nothing: draw, train the autoencoder, the denoiser and the probe, measure, export.
+"""Build the embedded base from nothing: draw, train autoencoder, denoiser and probe, export, measure.
 
 Every part keeps its checkpoints in the work folder, so the build goes on where it was stopped or killed.
 """
@@ -53,14 +53,23 @@ def _drawings(
         reporter.progress(f"drawings for {name}", done, total, unit="drawing")
 
     return drawings(
-        work / "corpus", seed=recipe.seed, name=name, count=count, size=recipe.size, unseen=unseen, progress=progress
+        work / "corpus",
+        seed=recipe.seed,
+        name=name,
+        count=count,
+        size=recipe.size,
+        unseen=unseen,
+        progress=progress,
     )
 
 
 def _autoencoder(recipe: MiniRecipe, work: Path, reporter: Reporter) -> AutoencoderKL:
     pictures = _drawings(recipe, work, reporter, name="autoencoder", count=recipe.drawings, unseen=True)
     return train_autoencoder(
-        np.ascontiguousarray(pictures), recipe.autoencoder, seed=recipe.seed, root=work / "autoencoder",
+        np.ascontiguousarray(pictures),
+        recipe.autoencoder,
+        seed=recipe.seed,
+        root=work / "autoencoder",
         reporter=reporter,
     )
 
@@ -81,7 +90,12 @@ def _probe(recipe: MiniRecipe, work: Path, assets: Path, reporter: Reporter) -> 
     pictures = _drawings(recipe, work, reporter, name="probe", count=count, unseen=True)
     who = characters(recipe.seed, "probe", count, unseen=True)
     probe = train_probe(
-        np.ascontiguousarray(pictures), who, recipe.probe, seed=recipe.seed, root=work / "probe", reporter=reporter
+        np.ascontiguousarray(pictures),
+        who,
+        recipe.probe,
+        seed=recipe.seed,
+        root=work / "probe",
+        reporter=reporter,
     )
     save_probe(probe, assets / "probe" / "probe.safetensors")
 
@@ -98,15 +112,19 @@ def measure_card(recipe: MiniRecipe, *, work: Path, assets: Path, reporter: Repo
     probe = load_probe(assets / "probe" / "probe.safetensors")
     started = time.monotonic()
     reporter.message("rendering the held-out prompts")
-    who, renders = held_out_renders(base, seed=recipe.seed)
+    who, renders = held_out_renders(base, seed=recipe.seed, count=recipe.prompts)
     return Card(
         recipe=recipe,
         revision=base.revision,
         torch=torch.__version__,
-        bytes=sum(path.stat().st_size for folder in ("mini", "probe") for path in (assets / folder).rglob("*.*")),
+        bytes=sum(
+            path.stat().st_size for folder in ("mini", "probe") for path in (assets / folder).rglob("*.*")
+        ),
         autoencoder_db=_mean(decibels(base.vae, pictures)),
         autoencoder_db_marked=_mean(decibels(base.vae, marked)),
-        probe_reads=reading_rate(probe, marked, characters(recipe.seed, "held-out-marked", count, unseen=True)),
+        probe_reads=reading_rate(
+            probe, marked, characters(recipe.seed, "held-out-marked", count, unseen=True)
+        ),
         obeys=obedience(probe, who, renders),
         render_seconds=round((time.monotonic() - started) / len(who), 3),
     )
@@ -130,7 +148,5 @@ def keep_recipe(recipe: MiniRecipe, work: Path, refuse: Callable[[str], Exceptio
         return
     begun = read_record(path, MiniRecipe)
     if begun != recipe:
-        changed = [
-            name for name in MiniRecipe.model_fields if getattr(begun, name) != getattr(recipe, name)
-        ]
+        changed = [name for name in MiniRecipe.model_fields if getattr(begun, name) != getattr(recipe, name)]
         raise refuse(f"{work} was begun with another recipe: {', '.join(changed)} differ")

@@ -60,12 +60,13 @@ class ProbeRecipe(Record):
 
 
 class MiniRecipe(Record):
-    """The whole build. `size` is the side of a drawing in pixels, `drawings` the corpus of the autoencoder."""
+    """The whole build: `size` is the side of a drawing in pixels, `drawings` the autoencoder's corpus."""
 
     seed: int = 2024
     size: int = 128
     drawings: int = 10_000
     held_out: int = 400
+    prompts: int = 200
     threads: int = 2
     autoencoder: AutoencoderRecipe = AutoencoderRecipe()
     denoiser: DenoiserRecipe = DenoiserRecipe()
