@@ -9,25 +9,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+from record import record
 
-from talent_factory.core.files import write_json
 from talent_factory.kits.keys import ModuleShape, expected_modules
 from talent_factory.kits.lora_file import lora_bytes
 from talent_factory.kits.manifest import PromptSet
 from talent_factory.kits.pack import KitSpec, pack_kit
 
-RESULT = Path(__file__).parent / "results" / "kits_index.json"
 RANK = 8
 
 
@@ -48,7 +45,7 @@ def main() -> None:
         listed = len(json.loads((work / "index.json").read_text()))
     if listed != options.kits:
         raise SystemExit(f"only {listed} of {options.kits} kits are valid")
-    result = {
+    figures = {
         "kits": options.kits,
         "rank": RANK,
         "modules": len(trained()),
@@ -63,11 +60,9 @@ def main() -> None:
             "index": index[1],
             "both": round(validator[1] + index[1], 2),
         },
-        "load_average": round(os.getloadavg()[0], 2),
-        "machine": machine(),
+        "targets": {"wall_seconds.both": "< 5"},
     }
-    print(json.dumps(result, indent=2))
-    write_json(RESULT, result)
+    record("kits_index", figures)
 
 
 def make_kits(root: Path, work: Path, *, count: int) -> None:
@@ -132,16 +127,6 @@ def timed(module: str, root: Path, *arguments: str) -> tuple[float, float]:
     wall, after = time.perf_counter() - started, os.times()
     used = after.children_user + after.children_system - before.children_user - before.children_system
     return round(wall, 2), round(used, 2)
-
-
-def machine() -> dict[str, str | int | None]:
-    """Return what the figures depend on."""
-    return {
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "pillow", "pydantic")},
-    }
 
 
 if __name__ == "__main__":
