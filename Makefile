@@ -30,7 +30,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## The whole path on the sample portrait; ends with the path of a report page
 	test -d data/avatar/style/anime_mecha/images || $(BIN)/talent --quiet sample data
-	$(BIN)/talent run $(SAMPLE) --token dot_kairo --sex man --style $(STYLE) --workspace $(DEMO_WORKSPACE)
+	$(BIN)/talent run $(SAMPLE) --token dot_kairo --sex man --portrait-medium flat \
+	  --portrait-words "neutral, purple shirt" --style $(STYLE) --workspace $(DEMO_WORKSPACE)
 
 test: $(STAMP)  ## Fast tests
 	$(BIN)/python -m pytest
