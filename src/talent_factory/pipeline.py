@@ -15,6 +15,7 @@ from talent_factory import stages
 from talent_factory.core.config import parse
 from talent_factory.core.errors import KitError
 from talent_factory.core.events import EventLog, Fanout, Reporter, SilentReporter
+from talent_factory.core.files import clear_leftovers
 from talent_factory.core.plan import Plan
 from talent_factory.core.records import Record
 from talent_factory.core.stop import StopSignal, graceful_stop
@@ -78,7 +79,9 @@ def run(
     with exclusive(place.root), _stoppable(stop) as signal:
         log = EventLog(place.reports / token / "events.jsonl")
         floor = _floor(place, wanted, Fanout(log, reporter or SilentReporter()), signal, replace=True)
-        book = StageBook(place.root, _records(place, f"avatar.identity.{token}"), floor.reporter, signal)
+        records = _records(place, f"avatar.identity.{token}")
+        _sweep(place, records, place.reports / token)
+        book = StageBook(place.root, records, floor.reporter, signal)
         actor, style = _walk(floor, book, portrait, token=token, options=wanted)
     return RunResult(
         token=token,
@@ -178,6 +181,7 @@ def train_kit(
     records = _records(place, config.id)
     with exclusive(records), _stoppable(stop) as signal:
         floor = _floor(place, options, reporter, signal)
+        _sweep(place, records)
         return _kit(floor, StageBook(place.root, records, floor.reporter, signal), config)
 
 
@@ -241,6 +245,12 @@ def _floor(
 
 def _records(place: Workspace, talent_id: str) -> Path:
     return place.cache / "stages" / talent_id
+
+
+def _sweep(place: Workspace, *folders: Path) -> None:
+    """Clear what killed runs left half-written where this one writes."""
+    for folder in (place.talents, place.datasets, *folders):
+        clear_leftovers(folder)
 
 
 @contextmanager

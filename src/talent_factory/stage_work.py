@@ -113,7 +113,14 @@ def training_facts(config: TrainConfig) -> dict[str, Any]:
 
 
 def make_weights(
-    config: TrainConfig, *, dataset: Path, run: Path, replace: bool, reporter: Reporter, stop: StopSignal
+    config: TrainConfig,
+    *,
+    base: BaseFacts,
+    dataset: Path,
+    run: Path,
+    replace: bool,
+    reporter: Reporter,
+    stop: StopSignal,
 ) -> None:
     """Train, or go on with the training that lies in `run`.
 
@@ -124,12 +131,24 @@ def make_weights(
     from talent_factory.training.runs import set_aside
 
     try:
+        _refuse_other_inputs(config, dataset=dataset, base=base, run=run)
         train(config, dataset=dataset, run=run, reporter=reporter, stop=stop)
     except ResumeRefused as refusal:
         if not replace:
             raise
         reporter.message(f"training anew: {refusal.message}; the earlier one is kept in {set_aside(run)}")
         train(config, dataset=dataset, run=run, reporter=reporter, stop=stop)
+
+
+def _refuse_other_inputs(config: TrainConfig, *, dataset: Path, base: BaseFacts, run: Path) -> None:
+    """Raise ResumeRefused when `run`, finished ones included, was made from anything but these inputs."""
+    from talent_factory.training import runs
+
+    if (run / runs.RUN_FILE).exists():
+        record = runs.read_run(run)
+        runs.check_config(run, record, config)
+        runs.load_unchanged_dataset(record.model_copy(update={"dataset": str(dataset)}))
+        runs.check_base(run, record, base.revision)
 
 
 def make_kit(
@@ -260,7 +279,8 @@ def make_renders(
         if style is None:
             return
         for number, (of_identity, of_style) in enumerate(MIX_LADDER):
-            shots = mix_shots(token if of_identity else None, class_noun, style.manifest.token, seed=seed)
+            triggers = (token if of_identity else None, style.manifest.token if of_style else None)
+            shots = mix_shots(triggers[0], class_noun, triggers[1], seed=seed)
             pair = ((identity, of_identity), (style, of_style))
             use = [Ingredient(kit=kit, weight=weight) for kit, weight in pair if weight]
             render(

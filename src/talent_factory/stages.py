@@ -74,7 +74,7 @@ def cast_stage(floor: Floor, actor: Actor, portrait: Path, options: CastOptions)
         detail=f"{len(recipe.slots)} training images from {portrait.name}",
         inputs={
             "portrait": portrait,
-            "options": options.model_dump(mode="json", exclude={"in_flight"}),
+            "options": options.model_dump(mode="json", exclude={"in_flight", "recipe"}),
             "recipe": recipe.model_dump(mode="json"),
             "painter": work.painter_methods(),
         },
@@ -138,6 +138,7 @@ def train_stage(floor: Floor, config: TrainConfig, *, dataset: Path, run: Path) 
         outputs=(run / LORA_FILE, run / LOSS_FILE),
         make=lambda: work.make_weights(
             config,
+            base=floor.base,
             dataset=dataset,
             run=run,
             replace=floor.replace,

@@ -26,10 +26,10 @@ EVALUATION_SCENES: tuple[Scene, ...] = (
     Scene(title="Full figure", template="flat full body of {subject}, neutral, teal background"),
 )
 
-# The mix is judged on plain scenes: the style kit, not the prompt, has to bring the look.
+# The mix is judged on plain scenes; the medium is the style's own trigger where it has one.
 MIX_SCENES: tuple[Scene, ...] = (
-    Scene(title="Portrait", template="flat portrait of {subject}, smiling, blue background"),
-    Scene(title="Night", template="flat portrait of {subject}, neutral, night background"),
+    Scene(title="Blue room", template="{medium} portrait of {subject}, smiling, blue background"),
+    Scene(title="Night", template="{medium} portrait of {subject}, neutral, night background"),
 )
 
 # Weights of identity and style on the rungs of the mix; the last rung shows the style alone.
@@ -62,10 +62,16 @@ def evaluation(token: str | None, class_noun: str, *, seeds: int, seed: int) -> 
 def mix_shots(
     token: str | None, class_noun: str, style_token: str | None, *, seed: int
 ) -> tuple[SceneShot, ...]:
-    """The images of one rung of the mix: the same seeds on every rung; `token` None leaves the actor out."""
-    who = subject(token, class_noun)
-    trigger = f", {style_token}" if style_token else ""
+    """The images of one rung of the mix: the same seeds on every rung.
+
+    `token` None leaves the actor out of the prompt, `style_token` None the style.
+    """
+    who, medium = subject(token, class_noun), style_token or "flat"
     return tuple(
-        SceneShot(title=scene.title, prompt=scene.prompt(who) + trigger, seed=1000 * seed + 500 + index)
+        SceneShot(
+            title=scene.title,
+            prompt=scene.prompt(who).replace("{medium}", medium),
+            seed=1000 * seed + 500 + index,
+        )
         for index, scene in enumerate(MIX_SCENES)
     )

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from talent_factory.report.content import LossPoint
 
-_WIDTH, _HEIGHT = 760, 280
+_WIDTH, _HEIGHT = 1040, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 16, 40
 # More points than this are not visible on the page; they only make the file heavy.
 _MAX_POINTS = 800
@@ -46,6 +46,7 @@ def loss_curve(points: Sequence[LossPoint]) -> Markup:
     """An accessible SVG of the loss; an empty string for fewer than two steps."""
     if len(points) < 2:
         return Markup("")
+    points = _thinned(points)
     trend = smooth([point.loss for point in points], width=max(1.0, len(points) / 30))
     ordered = sorted(point.loss for point in points)
     # a few wild steps must not press the curve flat: the axis ends at the 99th percentile and clips the rest
@@ -56,9 +57,8 @@ def loss_curve(points: Sequence[LossPoint]) -> Markup:
         across = _LEFT + (step - first) / (last - first) * (_WIDTH - _LEFT - _RIGHT)
         return across, _TOP + (1 - min(loss, top) / top) * (_HEIGHT - _TOP - _BOTTOM)
 
-    stride = math.ceil(len(points) / _MAX_POINTS)
-    raw = [place(point.step, point.loss) for point in points[::stride]]
-    strong = [place(point.step, value) for point, value in list(zip(points, trend, strict=True))[::stride]]
+    raw = [place(point.step, point.loss) for point in points]
+    strong = [place(point.step, value) for point, value in zip(points, trend, strict=True)]
     summary = (
         f"Loss from step {first} to {points[-1].step}: the trend goes from {trend[0]:.3f} to {trend[-1]:.3f}."
     )
@@ -77,6 +77,16 @@ def loss_curve(points: Sequence[LossPoint]) -> Markup:
     ]
     # every number is formatted here and the only text is escaped above
     return Markup("".join(parts))
+
+
+def _thinned(points: Sequence[LossPoint]) -> list[LossPoint]:
+    """At most `_MAX_POINTS` points: means of neighbours in long runs, each at the last of its steps."""
+    width = math.ceil(len(points) / _MAX_POINTS)
+    groups = [points[start : start + width] for start in range(0, len(points), width)]
+    return [
+        LossPoint(step=group[-1].step, loss=math.fsum(point.loss for point in group) / len(group))
+        for group in groups
+    ]
 
 
 def _axes(first: int, last: int, top: float) -> list[str]:

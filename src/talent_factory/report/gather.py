@@ -112,7 +112,8 @@ def _mixes(renders: Path) -> tuple[MixRow, ...]:
             MixCell(label=_label(*weights), path=renders / f"mix_{number}" / name)
             for number, weights in enumerate(MIX_LADDER)
         )
-        rows.append(MixRow(title=scene.title, prompt=read_recipe(cells[0].path).prompt, cells=cells))
+        # the second rung is the first with both names in its prompt
+        rows.append(MixRow(title=scene.title, prompt=read_recipe(cells[1].path).prompt, cells=cells))
     return tuple(rows)
 
 

@@ -1,0 +1,240 @@
+"""The whole path on a tiny base: done once, done again only where needed, and never half."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline_maker import TOKEN, Small, furnish, make_small, small_dials, write_portrait, write_recipe
+from talent_factory.core.errors import (
+    Cancelled,
+    ConfigError,
+    KitError,
+    PortraitError,
+    ResumeRefused,
+    UsageError,
+    WorkspaceBusy,
+)
+from talent_factory.core.files import sha256_file, sha256_tree
+from talent_factory.core.stop import StopSignal
+from talent_factory.core.workspace import exclusive
+from talent_factory.foundry.recipe import read_recipe
+from talent_factory.kits.validate import validate_kit
+from talent_factory.pipeline import RunResult, plan, plan_kit, run, train_kit
+
+ALL = ["cast", "dataset", "train", "kit", "renders", "report"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """A small world in which one run has ended."""
+    small = make_small(tmp_path_factory.mktemp("small"))
+    assert [stage.state for stage in small.run().stages] == ["made"] * 6
+    return small
+
+
+@pytest.fixture
+def small(world: Small, tmp_path: Path) -> Small:
+    """A copy of that world, free to be changed."""
+    shutil.copytree(world.root / "work", tmp_path / "small" / "work")
+    return furnish(tmp_path / "small", world.base)
+
+
+def made(result: RunResult) -> list[str]:
+    return [stage.name for stage in result.stages if stage.state == "made"]
+
+
+def test_a_portrait_becomes_a_valid_kit_with_examples_that_name_it(world: Small) -> None:
+    kit = world.place.talents / f"avatar.identity.{TOKEN}"
+    report = validate_kit(kit, base_folder=world.base)
+    assert report.valid, report.findings
+    assert not report.warnings
+    examples = sorted((kit / "examples").glob("*.png"))
+    assert len(examples) == 6
+    recipe = read_recipe(examples[0])
+    assert recipe.kits[0].sha256 == sha256_file(kit / "weights.safetensors")
+    assert f"{TOKEN} woman" in recipe.prompt
+
+
+def test_base_and_kit_render_the_same_prompts_and_seeds(world: Small) -> None:
+    renders = world.place.reports / TOKEN / "renders"
+    for path in sorted((renders / "base").glob("*.png")):
+        plain, trained = read_recipe(path), read_recipe(renders / "kit" / path.name)
+        assert (plain.prompt, plain.seed, plain.kits) == (trained.prompt, trained.seed, ())
+        assert len(trained.kits) == 1
+
+
+def test_the_report_shows_the_run(world: Small) -> None:
+    html = (world.place.reports / TOKEN / "report.html").read_text()
+    assert "3 training images from one portrait" in html
+    assert html.count("<polyline") == 2
+    assert f"talent render --kit avatar.identity.{TOKEN}" in html
+
+
+def test_a_second_run_does_nothing(small: Small) -> None:
+    before = sha256_tree(small.place.root, exclude=(".lock", f"reports/{TOKEN}/events.jsonl"))
+    result = small.run()
+    assert not result.changed
+    assert made(result) == []
+    assert sha256_tree(small.place.root, exclude=(".lock", f"reports/{TOKEN}/events.jsonl")) == before
+
+
+def test_a_second_run_does_not_even_load_torch(small: Small) -> None:
+    script = (
+        "import sys; from pathlib import Path; from talent_factory.core.workspace import Workspace\n"
+        "from talent_factory.pipeline import RunOptions, run\n"
+        "options = RunOptions.model_validate_json(sys.argv[1])\n"
+        "place = Workspace(Path(sys.argv[3]))\n"
+        f"made = run(Path(sys.argv[2]), token='{TOKEN}', workspace=place, options=options)\n"
+        "print(made.changed, 'torch' in sys.modules)"
+    )
+    call = [sys.executable, "-c", script, small.options().model_dump_json(), small.portrait, small.place.root]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_another_portrait_changes_everything_after_it(small: Small) -> None:
+    write_portrait(small.portrait, seed=2)
+    assert made(small.run()) == ALL
+    assert (small.place.runs / f"avatar.identity.{TOKEN}.old1" / "lora.safetensors").is_file()
+
+
+def test_other_render_numbers_train_nothing(small: Small) -> None:
+    assert made(small.run(dials=small_dials(render_steps=3))) == ["kit", "renders", "report"]
+
+
+def test_another_recipe_makes_only_the_new_pictures(small: Small) -> None:
+    images = small.place.casts / TOKEN / "images"
+    before = {path.name.split("_", 1)[1]: path.stat().st_mtime_ns for path in images.iterdir()}
+    write_recipe(small.root / "three.toml", ("mono_vector", "flat_vector", "eye_contact", "manga"))
+    small.run()
+    cast = {path.name.split("_", 1)[1] for path in images.iterdir()}
+    assert cast >= before.keys() | {"manga.png"}
+
+
+def test_a_damaged_kit_is_packed_again_and_nothing_else_is_trained(small: Small) -> None:
+    (small.place.talents / f"avatar.identity.{TOKEN}" / "weights.safetensors").write_bytes(b"x")
+    result = small.run()
+    assert made(result)[0] == "kit"
+    assert "train" not in made(result)
+    assert validate_kit(result.kit, base_folder=small.base).valid
+
+
+def test_a_style_is_trained_once_and_mixed(small: Small) -> None:
+    result = small.run(style=small.style)
+    assert made(result) == ["style dataset", "style train", "style kit", "renders", "report"]
+    assert result.style_kit == small.place.talents / "avatar.style.wobble"
+    rung = read_recipe(small.place.reports / TOKEN / "renders" / "mix_2" / "001.png")
+    assert [(kit.id, kit.weight) for kit in rung.kits] == [
+        (f"avatar.identity.{TOKEN}", 1.0),
+        ("avatar.style.wobble", 0.7),
+    ]
+    assert "Identity meets style" in result.report.read_text()
+    assert not small.run(style=small.style).changed
+    assert train_kit(small.style, workspace=small.place) == result.style_kit
+
+
+def test_a_style_for_another_base_is_refused_before_it_is_trained(small: Small) -> None:
+    small.style.write_text(small.style.read_text().replace(str(small.base), "/elsewhere"))
+    with pytest.raises(KitError, match="elsewhere"):
+        small.run(style=small.style)
+    assert not (small.place.runs / "avatar.style.wobble").exists()
+
+
+def test_changed_inputs_are_refused_by_name_when_training_alone(small: Small) -> None:
+    kit = train_kit(small.style, workspace=small.place)
+    assert validate_kit(kit, base_folder=small.base).valid
+    before = sha256_file(kit / "weights.safetensors")
+    small.style.write_text(small.style.read_text().replace("1e-3", "5e-4"))
+    states = [step.state for step in plan_kit(small.style, workspace=small.place).steps]
+    assert states == ["done", "todo", "todo"]
+    with pytest.raises(ResumeRefused, match="learning_rate"):
+        train_kit(small.style, workspace=small.place)
+    small.style.write_text(small.style.read_text().replace("5e-4", "1e-3"))
+    (small.root / "wobble" / "0.txt").write_text("another caption")
+    with pytest.raises(ResumeRefused, match=r"01\.png"):
+        train_kit(small.style, workspace=small.place)
+    assert sha256_file(kit / "weights.safetensors") == before
+
+
+def test_a_plan_tells_all_and_writes_nothing(small: Small) -> None:
+    options = small.options()
+    done = plan(small.portrait, token=TOKEN, workspace=small.place, options=options)
+    assert [step.name for step in done.steps] == ALL
+    assert {step.state for step in done.steps} == {"done"}
+    new = plan(small.portrait, token="other", workspace=small.place, options=options)
+    assert {step.state for step in new.steps} == {"todo"}
+    assert new.seconds > 0
+    assert new.memory_mb > 0
+    assert new.cost_usd == 0
+    assert not (small.place.casts / "other").exists()
+    with pytest.raises(PortraitError):
+        plan(small.style, token=TOKEN, workspace=small.place, options=options)
+
+
+def test_two_runs_of_one_workspace_do_not_meet(small: Small) -> None:
+    with exclusive(small.place.root), pytest.raises(WorkspaceBusy):
+        small.run()
+
+
+def test_a_stop_is_heard_between_stages(small: Small) -> None:
+    stop = StopSignal()
+    stop.request()
+    options = small.options(dials=small_dials(render_steps=4))
+    with pytest.raises(Cancelled):
+        run(small.portrait, token=TOKEN, workspace=small.place, stop=stop, options=options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"dials": None, "quality": "ultra"}, UsageError),
+        ({"actor_type": "ghost"}, UsageError),
+        ({"recipe": "actor-18"}, ConfigError),
+    ],
+)
+def test_wrong_words_are_refused(small: Small, changes: dict[str, object], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        small.run(**changes)
+
+
+@pytest.mark.parametrize("token", ["../x", "Dot", "dot\n", ""])
+def test_a_hostile_token_makes_no_folder(small: Small, token: str) -> None:
+    with pytest.raises(UsageError):
+        run(small.portrait, token=token, workspace=small.place, options=small.options())
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_ends_in_the_same_weights(world: Small, tmp_path: Path) -> None:
+    small = furnish(tmp_path / "small", world.base)
+    script = (
+        "import sys; from pathlib import Path; from talent_factory.core.workspace import Workspace\n"
+        "from talent_factory.pipeline import RunOptions, run\n"
+        "options = RunOptions.model_validate_json(sys.argv[1])\n"
+        f"run(Path(sys.argv[2]), token='{TOKEN}', workspace=Workspace(Path(sys.argv[3])), options=options)\n"
+    )
+    call = [sys.executable, "-c", script, small.options().model_dump_json(), small.portrait, small.place.root]
+    started = time.monotonic()
+    for kill in range(1, 40):
+        process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=0.7 * kill)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            continue
+        assert process.returncode == 0
+        break
+    else:
+        pytest.fail(f"did not end after {time.monotonic() - started:.0f} s")
+    name = f"avatar.identity.{TOKEN}"
+    for path in (f"runs/{name}/lora.safetensors", f"runs/{name}/loss.jsonl"):
+        assert sha256_file(small.place.root / path) == sha256_file(world.place.root / path)
+    assert not small.run().changed
