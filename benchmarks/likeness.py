@@ -1,7 +1,8 @@
 """Likeness of the demo's actor: `python benchmarks/likeness.py [--workspace demo] [--renders 96]`.
 
-Renders the same prompts and seeds with the demo's kit and with the untrained base, and lets the attribute probe read
-the signature (dots below the eyes, hair in two colours) and what the prompt asked for. Run `make demo` first.
+Renders the same prompts and seeds with the demo's kit and with the untrained base, and lets the attribute
+probe read the signature (dots below the eyes, hair in two colours) and what the prompt asked for. Run
+`make demo` first.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def processor() -> str:
 
 
 def record(name: str, figures: dict[str, object]) -> None:
-    """Print the figures and write them to `benchmarks/results/NAME.json` with the load before and the machine."""
+    """Print the figures and write them to `benchmarks/results/NAME.json` with the load and the machine."""
     result = {**figures, "load_before": round(os.getloadavg()[0], 2), "machine": machine()}
     print(json.dumps(result, indent=2))
     RESULTS.mkdir(exist_ok=True)

@@ -12,10 +12,14 @@ from talent_factory.cli.common import DryRunOption, JsonOption, console, emit, r
 app = typer.Typer(help="Build and inspect the embedded base model.", no_args_is_help=True)
 
 AssetsOption = Annotated[
-    Path | None, typer.Option("--out", help="Folder that receives mini/ and probe/.", show_default="the package")
+    Path | None,
+    typer.Option("--out", help="Folder that receives mini/ and probe/.", show_default="the package"),
 ]
 WorkOption = Annotated[
-    Path, typer.Option("--work", help="Folder for corpora and checkpoints (about 2 GB); the build resumes from it.")
+    Path,
+    typer.Option(
+        "--work", help="Folder for corpora and checkpoints (about 2 GB); the build resumes from it."
+    ),
 ]
 
 
@@ -35,7 +39,9 @@ def build(
     from talent_factory.training.mini.plan import build_plan
 
     if name != "mini":
-        raise UsageError(f"there is no recipe for a base called {name[:60]!r}", remedy="talent base build mini")
+        raise UsageError(
+            f"there is no recipe for a base called {name[:60]!r}", remedy="talent base build mini"
+        )
     chosen = load_recipe(recipe)
     if dry_run:
         show_plan(build_plan(chosen), as_json)

@@ -25,13 +25,19 @@ def portrait(
     from talent_factory.world.samples import kairo_portrait
 
     _write_png(path, kairo_portrait())
-    emit({"portrait": path}, as_json, lambda: console().print(f"{path}\nnext: talent run {path} --token dot_kairo"))
+    emit(
+        {"portrait": path},
+        as_json,
+        lambda: console().print(f"{path}\nnext: talent run {path} --token dot_kairo"),
+    )
 
 
 @app.command()
 def data(
     *,
-    out: Annotated[Path, typer.Option(help="Folder that receives avatar/identity and avatar/style.")] = Path("data"),
+    out: Annotated[Path, typer.Option(help="Folder that receives avatar/identity and avatar/style.")] = Path(
+        "data"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Write the training data of configs/avatar/dot_kairo.yaml and anime_mecha.yaml: images with captions."""
@@ -43,7 +49,9 @@ def data(
     }
     for folder, samples in folders.values():
         _write_samples(folder, samples)
-    written = {name: {"folder": folder, "images": len(samples)} for name, (folder, samples) in folders.items()}
+    written = {
+        name: {"folder": folder, "images": len(samples)} for name, (folder, samples) in folders.items()
+    }
     lines = [f"{len(samples)} images with captions in {folder}" for folder, samples in folders.values()]
     lines.append("next: talent train configs/avatar/dot_kairo.yaml")
     emit(written, as_json, lambda: console().print("\n".join(lines)))

@@ -1,4 +1,4 @@
-"""Is it him, and does he still do as he is told: the drawn actor's marks and the prompt, read from renders by the probe."""
+"""Is it him, and does he do as he is told: marks and prompt, read from renders by the probe."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Ask(Record):
 class Likeness(Record):
     """Shares between 0 and 1 over `renders` pictures.
 
-    `marks` are the signature's answers (dots, colours of the hair) as far as the medium shows them; `obeyed` are the
-    mood, background and medium that the prompt asked for.
+    `marks` is the mean over the signature's answers (dots, hair and its colours), `obeyed` the mean over the
+    mood, background and medium that the prompts asked for.
     """
 
     renders: int
@@ -59,7 +59,11 @@ def asks(count: int, *, seed: int) -> list[Ask]:
 
 def marks_of(who: Character = DOT_KAIRO) -> dict[str, str]:
     """The signature of a drawn actor as the probe would answer it."""
-    marks = {"hair": who.hair, "hair_colour": who.hair_colour, "second_hair": who.signature.second_hair or "same"}
+    marks = {
+        "hair": who.hair,
+        "hair_colour": who.hair_colour,
+        "second_hair": who.signature.second_hair or "same",
+    }
     if who.signature.dots:
         marks |= {"dots": str(who.signature.dots), "dot_colour": who.signature.dot_colour}
     return marks

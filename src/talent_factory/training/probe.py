@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -103,13 +104,14 @@ class Probe(nn.Module):
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         sizes = [3, *channels]
-        self.stages = nn.ModuleList(_Stage(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.stages = nn.ModuleList(_Stage(a, b) for a, b in pairwise(sizes))
         wide = channels[-1]
         self.squeeze = nn.Conv2d(wide, 48, 1)
         self.body = nn.Sequential(nn.Linear(48 * 64, 256), nn.SiLU())
         self.heads = nn.ModuleDict({name: nn.Linear(256, len(answers)) for name, answers in ANSWERS.items()})
 
     def forward(self, image_BCHW: Tensor) -> dict[str, Tensor]:
+        """The logits of every attribute, {attribute: (B, answers)}."""
         for stage in self.stages:
             image_BCHW = stage(image_BCHW)
         # Places matter (a hat is above, a scarf below), so the 8 x 8 map is kept rather than averaged away.
@@ -134,7 +136,5 @@ def read(probe: Probe, image_BCHW: Tensor) -> list[Reading]:
     readings = []
     for row in range(image_BCHW.shape[0]):
         best = {name: int(chance[row].argmax()) for name, chance in chances.items()}
-        readings.append(
-            Reading({n: (ANSWERS[n][i], float(chances[n][row, i])) for n, i in best.items()})
-        )
+        readings.append(Reading({n: (ANSWERS[n][i], float(chances[n][row, i])) for n, i in best.items()}))
     return readings

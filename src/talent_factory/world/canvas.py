@@ -36,6 +36,7 @@ class Canvas:
 
     @property
     def scale(self) -> float:
+        """How much larger than drawn shapes come out under the current frame, before `zoom`."""
         return float(np.hypot(self._frame[0, 0], self._frame[1, 0]))
 
     def _map(self, points: Points) -> NDArray[np.int32]:
@@ -44,7 +45,8 @@ class Canvas:
         return np.round(mapped * (self._zoom << _SHIFT)).astype(np.int32)
 
     def _pen(self, width: float) -> int:
-        return max(1, round(width * self.scale**0.6 * self._zoom))
+        thickness: float = width * self.scale**0.6 * self._zoom
+        return max(1, round(thickness))
 
     def shape(
         self, points: Points, fill: RGB, *, outline: float = 3.0, right_half: RGB | None = None
@@ -60,16 +62,24 @@ class Canvas:
             cover = np.zeros_like(self.line)
             cv2.fillPoly(cover, [outer], 255, cv2.LINE_AA, _SHIFT)
             half = np.zeros_like(self.line)
-            cv2.fillPoly(half, [self._map([(0, -400), (400, -400), (400, 400), (0, 400)])], 255, cv2.LINE_AA, _SHIFT)
+            cv2.fillPoly(
+                half, [self._map([(0, -400), (400, -400), (400, 400), (0, 400)])], 255, cv2.LINE_AA, _SHIFT
+            )
             blend = (cover.astype(np.float32) * half / (255.0 * 255.0))[..., None]
             self.colour = np.round(self.colour * (1 - blend) + np.array(right_half) * blend).astype(np.uint8)
         if outline:
             cv2.polylines(self.line, [outer], True, 255, self._pen(outline), cv2.LINE_AA, _SHIFT)
 
     def ellipse(
-        self, centre: tuple[float, float], radii: tuple[float, float], fill: RGB, *, outline: float = 3.0,
+        self,
+        centre: tuple[float, float],
+        radii: tuple[float, float],
+        fill: RGB,
+        *,
+        outline: float = 3.0,
         right_half: RGB | None = None,
     ) -> None:
+        """Fill and outline an ellipse, like `shape`."""
         angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
         ring = np.c_[centre[0] + radii[0] * np.cos(angle), centre[1] + radii[1] * np.sin(angle)]
         self.shape(ring, fill, outline=outline, right_half=right_half)

@@ -1,7 +1,8 @@
-"""Who is drawn: the attributes of a character, how they are drawn at random, and how they are said in words."""
+"""Who is drawn: the attributes of a character, how chance picks them, and how they are said in words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,7 +47,10 @@ def sample_character(rng: np.random.Generator, *, unseen: bool = False) -> Chara
     With `unseen` the result may carry signature marks and media that the embedded base is never trained on
     (the autoencoder and the attribute probe have to know them all the same).
     """
-    pick = lambda names: str(names[int(rng.integers(len(names)))])  # noqa: E731 - one local verb
+
+    def pick(names: Sequence[str]) -> str:
+        return str(names[int(rng.integers(len(names)))])
+
     kind = pick(palette.KINDS)
     skins = {"creature": palette.CREATURE_SKIN, "robot": palette.ROBOT_SKIN}.get(kind, palette.HUMAN_SKIN)
     framing = str(rng.choice(palette.FRAMINGS, p=[0.74, 0.12, 0.14]))

@@ -1,7 +1,7 @@
 """Draw a character: body, head, hair, face and what they wear, in head-centred coordinates.
 
-The head is about 60 units wide to each side and 68 high; y grows downwards. Framing only changes where that frame lies on
-the canvas, so every part is written once.
+The head is about 60 units wide to each side and 68 high; y grows downwards. Framing only changes where that
+frame lies on the canvas, so every part is written once.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ def draw_character(who: Character, rng: np.random.Generator, *, size: int = 128)
     canvas = Canvas(background(who.background, rng))
     _compose(canvas, who, rng)
     image = np.clip(RENDER[who.medium](canvas, rng), 0, 255).round().astype(np.uint8)
-    if size != SIDE:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if size < SIDE else cv2.INTER_CUBIC)
-    return np.asarray(image, np.uint8)
+    if size == SIDE:
+        return image
+    how = cv2.INTER_AREA if size < SIDE else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (size, size), interpolation=how), np.uint8)
 
 
 def draw_large(who: Character, rng: np.random.Generator, *, zoom: int = 3) -> NDArray[np.uint8]:
@@ -58,7 +59,7 @@ def _compose(canvas: Canvas, who: Character, rng: np.random.Generator) -> None:
 def _arc(rx: float, ry: float, start: float, stop: float, *, cy: float = 0.0) -> NDArray[np.float64]:
     """Points of an ellipse arc between two angles in half turns (1 = 180 degrees)."""
     angle = np.linspace(start * np.pi, stop * np.pi, 40)
-    return np.c_[rx * np.cos(angle), cy + ry * np.sin(angle)]
+    return np.stack([rx * np.cos(angle), cy + ry * np.sin(angle)], axis=1)
 
 
 def _second_hair(who: Character) -> RGB | None:
@@ -102,7 +103,9 @@ def _head(canvas: Canvas, who: Character) -> None:
         canvas.stroke([(0, -62), (0, -88)], width=5)
         canvas.ellipse((0, -92), (9, 9), (226, 70, 60))
         for side in (-1, 1):
-            canvas.shape([(side * 60, -18), (side * 74, -18), (side * 74, 22), (side * 60, 22)], (110, 112, 122))
+            canvas.shape(
+                [(side * 60, -18), (side * 74, -18), (side * 74, 22), (side * 60, 22)], (110, 112, 122)
+            )
         canvas.shape([(-58, -62), (58, -62), (62, 64), (-62, 64)], skin)
         return
     if who.kind == "creature":
@@ -132,8 +135,15 @@ def _face(canvas: Canvas, who: Character) -> None:
         if who.accessory == "eyepatch" and side == 1:
             continue
         if who.kind == "robot":
-            canvas.shape([(eye[0] - 15, -2 - wide), (eye[0] + 15, -2 - wide), (eye[0] + 15, -2 + wide),
-                          (eye[0] - 15, -2 + wide)], _WHITE)
+            canvas.shape(
+                [
+                    (eye[0] - 15, -2 - wide),
+                    (eye[0] + 15, -2 - wide),
+                    (eye[0] + 15, -2 + wide),
+                    (eye[0] - 15, -2 + wide),
+                ],
+                _WHITE,
+            )
         else:
             canvas.ellipse(eye, (15, wide), _WHITE)
         canvas.ellipse(eye, (9.5, 9.5), palette.EYES[who.eyes], outline=0)
@@ -179,8 +189,22 @@ def _hair_front(canvas: Canvas, who: Character) -> None:
             canvas.ellipse((x, y), (22, 22), side, right_half=second if x == 0 else None)
         canvas.shape(_arc(50, 44, 1.05, 1.95, cy=-22), colour, outline=0, right_half=second)
     elif who.hair == "spiky":
-        points = [(-64, -14), (-80, -60), (-50, -48), (-46, -100), (-18, -66), (0, -112), (18, -66),
-                  (46, -100), (50, -48), (80, -60), (64, -14), (36, -42), (0, -48), (-36, -42)]
+        points = [
+            (-64, -14),
+            (-80, -60),
+            (-50, -48),
+            (-46, -100),
+            (-18, -66),
+            (0, -112),
+            (18, -66),
+            (46, -100),
+            (50, -48),
+            (80, -60),
+            (64, -14),
+            (36, -42),
+            (0, -48),
+            (-36, -42),
+        ]
         canvas.shape(points, colour, right_half=second)
 
 

@@ -1,12 +1,13 @@
 """How a drawing is rendered: the five media the embedded base knows and three that it never sees.
 
-Patterns (hatching, dots) have periods that divide the 8-pixel grid of the autoencoder at 128 px, so that a small
-decoder can draw them; only watercolour carries random grain.
+Patterns (hatching, dots) have periods that divide the 8-pixel grid of the autoencoder at 128 px, so that a
+small decoder can draw them. Of the five, only watercolour carries random grain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ def _tone(canvas: Canvas) -> Image:
     return np.asarray(canvas.colour.astype(np.float32) @ weights, np.float32)
 
 
-def _grey(value: Image) -> Image:
+def _grey(value: NDArray[np.floating[Any]]) -> Image:
     return np.repeat(np.clip(value, 0, 255)[..., None], 3, axis=2).astype(np.float32)
 
 
@@ -68,7 +69,8 @@ def _watercolor(canvas: Canvas, rng: np.random.Generator) -> Image:
 def _charcoal(canvas: Canvas, rng: np.random.Generator) -> Image:
     shade = 40.0 + 190.0 * cv2.GaussianBlur(_tone(canvas), (0, 0), 3.0) ** 1.3
     grain = cv2.resize(rng.normal(0, 10, (64, 64)).astype(np.float32), (SIDE, SIDE))
-    cover = cv2.GaussianBlur(cv2.dilate(canvas.line, np.ones((4, 4), np.uint8)), (0, 0), 2.0) / 255.0
+    line = cv2.GaussianBlur(cv2.dilate(canvas.line, np.ones((4, 4), np.uint8)), (0, 0), 2.0)
+    cover = line.astype(np.float64) / 255.0
     return _grey((shade + grain) * (1 - cover) + 30.0 * cover)
 
 

@@ -65,5 +65,7 @@ def style_samples(count: int = 20, *, size: int = 256) -> list[Sample]:
         hair = [f"{who.hair} hair"] if who.hair not in ("bald", "none") else []
         view = "portrait" if who.framing == "portrait" else "full body"
         said = [*hair, *(part for part in seen if part != "none"), f"{who.background} background"]
-        samples.append((draw_character(who, rng, size=size), ", ".join([f"{STYLE_TOKEN} {view} of a {who.kind}", *said])))
+        samples.append(
+            (draw_character(who, rng, size=size), ", ".join([f"{STYLE_TOKEN} {view} of a {who.kind}", *said]))
+        )
     return samples

@@ -141,7 +141,10 @@ def train_autoencoder(
 
 @torch.no_grad()
 def _scaling(model: AutoencoderKL, pictures: NDArray[np.uint8]) -> float:
-    means = [model.encode(to_tensor(pictures[i : i + 50])).latent_dist.mean for i in range(0, min(500, len(pictures)), 50)]
+    means = [
+        model.encode(to_tensor(pictures[i : i + 50])).latent_dist.mean
+        for i in range(0, min(500, len(pictures)), 50)
+    ]
     return round(1.0 / float(torch.cat(means).std()), 5)
 
 

@@ -36,56 +36,85 @@ def _row(what: str, measured: str, target: str, held: bool) -> str:
     return f"| {what} | {measured} | {target} | {'yes' if held else 'no'} |"
 
 
-def as_markdown(card: Card) -> str:
-    """The card as a page: purpose, making, figures against their targets, limits."""
-    recipe, obeys = card.recipe, card.obeys
-    probe = card.probe_reads["all"]
-    rows = [
+def _figures(card: Card) -> list[str]:
+    """The rows of the table of figures and targets."""
+    obeys, probe = card.obeys, card.probe_reads["all"]
+    return [
         _row(
-            "autoencoder, held-out drawings", f"{card.autoencoder_db:.2f} dB", f"{AUTOENCODER_TARGET_DB:.0f} dB",
+            "autoencoder, held-out drawings",
+            f"{card.autoencoder_db:.2f} dB",
+            f"{AUTOENCODER_TARGET_DB:.0f} dB",
             card.autoencoder_db >= AUTOENCODER_TARGET_DB,
         ),
         _row(
-            f"attributes named in {obeys.prompts} held-out prompts, read back", f"{obeys.all:.1%}",
-            f"{OBEDIENCE_TARGET:.0%}", obeys.all >= OBEDIENCE_TARGET,
+            f"attributes named in {obeys.prompts} held-out prompts, read back",
+            f"{obeys.all:.1%}",
+            f"{OBEDIENCE_TARGET:.0%}",
+            obeys.all >= OBEDIENCE_TARGET,
         ),
-        _row("attributes the probe reads from true drawings", f"{probe:.1%}", f"{PROBE_TARGET:.0%}",
-             probe >= PROBE_TARGET),
-        _row("size of all parts with the probe", f"{card.bytes / 1e6:.1f} MB", f"{SIZE_TARGET / 1e6:.0f} MB",
-             card.bytes <= SIZE_TARGET),
+        _row(
+            "attributes the probe reads from true drawings",
+            f"{probe:.1%}",
+            f"{PROBE_TARGET:.0%}",
+            probe >= PROBE_TARGET,
+        ),
+        _row(
+            "size of all parts with the probe",
+            f"{card.bytes / 1e6:.1f} MB",
+            f"{SIZE_TARGET / 1e6:.0f} MB",
+            card.bytes <= SIZE_TARGET,
+        ),
     ]
-    named = [f"| {name.replace('_', ' ')} | {rate:.1%} |" for name, rate in obeys.per_attribute.items()]
-    return "\n".join([
-        "# mini: the embedded base",
-        "",
-        f"A text-to-image model of {recipe.size} pixels with the parts of Stable Diffusion 1.5 (CLIP tokenizer and text",
-        "model, cross-attending UNet, 8x autoencoder with four channels, v1 noise schedule), trained by",
-        "`talent base build mini` on drawings that the project makes itself. It knows the words of that drawn world and",
-        "nothing else; it exists so that casting, training, kits and rendering run anywhere, at once and offline.",
-        "",
-        "| figure | measured | target | held |",
-        "| --- | --- | --- | --- |",
-        *rows,
-        "",
-        f"Autoencoder on held-out drawings with signature marks and unseen media: {card.autoencoder_db_marked:.2f} dB.",
-        f"Renders: {obeys.steps} DPM++ 2M steps, guidance {obeys.guidance:g}, {card.render_seconds:.2f} s an image.",
-        "",
-        "| attribute | read back from renders |",
-        "| --- | --- |",
-        *named,
-        "",
-        "## How it was made",
-        "",
-        f"Seed {recipe.seed}; {recipe.drawings} drawings and {recipe.autoencoder.steps} steps of"
-        f" {recipe.autoencoder.batch} crops for the autoencoder; {recipe.denoiser.drawings} drawings and"
-        f" {recipe.denoiser.steps} steps of {recipe.denoiser.batch} for text model and UNet; {recipe.probe.drawings}"
-        f" drawings and {recipe.probe.steps} steps for the probe; torch {card.torch}. All numbers are in `card.json`.",
-        "",
-        "## Limits",
-        "",
-        "It draws one kind of picture: characters of a small vocabulary in five media. It knows no photographs and no",
-        "real people, and it is no base for finished work; use Stable Diffusion 1.5 for that.",
-        "",
-        "Licence: Apache-2.0, weights and drawings alike.",
-        "",
-    ])
+
+
+def _making(card: Card) -> str:
+    """How the parts were trained, in one line."""
+    recipe = card.recipe
+    vae, unet, probe = recipe.autoencoder, recipe.denoiser, recipe.probe
+    parts = (
+        f"Seed {recipe.seed}",
+        f"{recipe.drawings} drawings and {vae.steps} steps of {vae.batch} crops for the autoencoder",
+        f"{unet.drawings} drawings and {unet.steps} steps of {unet.batch} for text model and UNet",
+        f"{probe.drawings} drawings and {probe.steps} steps for the probe",
+        f"torch {card.torch}. All numbers are in `card.json`.",
+    )
+    return "; ".join(parts)
+
+
+def as_markdown(card: Card) -> str:
+    """The card as a page: purpose, making, figures against their targets, limits."""
+    obeys, size = card.obeys, card.recipe.size
+    figures = "\n".join(_figures(card))
+    named = "\n".join(
+        f"| {name.replace('_', ' ')} | {rate:.1%} |" for name, rate in obeys.per_attribute.items()
+    )
+    return f"""\
+# mini: the embedded base
+
+A text-to-image model of {size} pixels with the parts of Stable Diffusion 1.5 (CLIP tokenizer and text
+model, cross-attending UNet, 8x autoencoder with four channels, v1 noise schedule), trained by
+`talent base build mini` on drawings that the project makes itself. It knows the words of that drawn world and
+nothing else; it exists so that casting, training, kits and rendering run anywhere, at once and offline.
+
+| figure | measured | target | held |
+| --- | --- | --- | --- |
+{figures}
+
+Autoencoder on held-out drawings with signature marks and unseen media: {card.autoencoder_db_marked:.2f} dB.
+Renders: {obeys.steps} DPM++ 2M steps, guidance {obeys.guidance:g}, {card.render_seconds:.2f} s an image.
+
+| attribute | read back from renders |
+| --- | --- |
+{named}
+
+## How it was made
+
+{_making(card)}
+
+## Limits
+
+It draws one kind of picture: characters of a small vocabulary in five media. It knows no photographs and no
+real people, and it is no base for finished work; use Stable Diffusion 1.5 for that.
+
+Licence: Apache-2.0, weights and drawings alike.
+"""

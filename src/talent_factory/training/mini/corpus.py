@@ -27,10 +27,16 @@ def characters(seed: int, name: str, count: int, *, unseen: bool = False) -> lis
 
 
 def drawings(
-    folder: Path, *, seed: int, name: str, count: int, size: int, unseen: bool = False,
+    folder: Path,
+    *,
+    seed: int,
+    name: str,
+    count: int,
+    size: int,
+    unseen: bool = False,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
-    """The drawings of a corpus as a memory-mapped array (count, size, size, 3), RGB; drawn once per folder."""
+    """The drawings of a corpus as a memory-mapped array (count, size, size, 3), RGB; drawn once a folder."""
     path = folder / f"{name}-{seed}-{size}-{count}.npy"
     if not path.exists():
         pictures = np.empty((count, size, size, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""The text model and the UNet of the embedded base, trained together on encoded drawings and their captions."""
+"""The text model and the UNet of the embedded base, trained together on encoded drawings and captions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from talent_factory.core.events import Reporter
@@ -73,6 +73,7 @@ class Denoiser(nn.Module):
         self.unet = unet
 
     def forward(self, noisy_BCHW: Tensor, timesteps_B: Tensor, tokens_BT: Tensor) -> Tensor:
+        """Predict the noise (B, 4, h, w) in `noisy_BCHW`, given timesteps (B,) and token ids (B, T)."""
         states = self.text_encoder(tokens_BT).last_hidden_state
         predicted: Tensor = self.unet(noisy_BCHW, timesteps_B, states).sample
         return predicted
@@ -80,7 +81,7 @@ class Denoiser(nn.Module):
 
 @dataclass(frozen=True)
 class Encoded:
-    """The training set of the denoiser: posterior mean and deviation (N, 4, h, w), scaled, and who is drawn."""
+    """What the denoiser trains on: scaled posterior mean and deviation (N, 4, h, w), and who is drawn."""
 
     mean: Tensor
     deviation: Tensor
@@ -102,7 +103,10 @@ def encode(model: AutoencoderKL, pictures: NDArray[np.uint8], who: list[Characte
 def _nickname(rng: np.random.Generator) -> str:
     """A made-up name of a few syllables, now and then in two parts."""
     consonants, vowels = "bcdfghjklmnprstvwxyz", "aeiou"
-    pick = lambda letters: letters[int(rng.integers(len(letters)))]  # noqa: E731 - one local verb
+
+    def pick(letters: str) -> str:
+        return letters[int(rng.integers(len(letters)))]
+
     syllables = [pick(consonants) + pick(vowels) for _ in range(int(rng.integers(1, 4)))]
     name = "".join(syllables) + (pick(consonants) if rng.random() < 0.5 else "")
     return f"{pick(consonants)}{pick(vowels)}{pick(consonants)}_{name}" if rng.random() < 0.5 else name
@@ -136,8 +140,9 @@ def train_denoiser(
 ) -> Denoiser:
     """Train text model and UNet to predict the noise (epsilon), weighted by min-SNR (Hang et al. 2023).
 
-    A constant of random strength is added to the noise of each channel (noise offset): without it the mean of a noisy
-    latent betrays the colour of the picture, and the model would not learn to take colours from the text.
+    A constant of random strength is added to the noise of each channel (noise offset): without it the mean of
+    a noisy latent betrays the colour of the picture, and the model would not learn to take colours from the
+    text.
     """
     torch.manual_seed(derive_seed("denoiser-start", seed))
     model = Denoiser(make_text_encoder(recipe, tokenizer), make_unet(recipe, latent=data.mean.shape[-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,12 +15,18 @@ from talent_factory.core.files import atomic_folder, write_json
 from talent_factory.training.mini.denoiser import TRAIN_STEPS, Denoiser
 
 
-def export_base(autoencoder: AutoencoderKL, denoiser: Denoiser, tokenizer: CLIPTokenizer, folder: Path) -> None:
+def export_base(
+    autoencoder: AutoencoderKL, denoiser: Denoiser, tokenizer: CLIPTokenizer, folder: Path
+) -> None:
     """Write unet, vae, text_encoder (fp16 safetensors), tokenizer and scheduler into `folder` atomically."""
     with atomic_folder(folder) as temporary:
-        _save(denoiser.unet, temporary / "unet")
-        _save(autoencoder, temporary / "vae")
-        _save(denoiser.text_encoder, temporary / "text_encoder", name="model.safetensors")
+        unet, text_encoder = denoiser.unet, denoiser.text_encoder
+        weights = "diffusion_pytorch_model.safetensors"
+        _save(unet, unet.save_config, temporary / "unet", weights)
+        _save(autoencoder, autoencoder.save_config, temporary / "vae", weights)
+        _save(
+            text_encoder, text_encoder.config.save_pretrained, temporary / "text_encoder", "model.safetensors"
+        )
         tokenizer.save_pretrained(temporary / "tokenizer")
         _scheduler().save_pretrained(temporary / "scheduler")
         write_json(
@@ -38,18 +45,15 @@ def export_base(autoencoder: AutoencoderKL, denoiser: Denoiser, tokenizer: CLIPT
         )
 
 
-def _save(part: nn.Module, folder: Path, *, name: str = "diffusion_pytorch_model.safetensors") -> None:
-    """Config and half-precision weights. Batch and layout of memory leave no trace in the file."""
+def _save(part: nn.Module, save_config: Callable[[Path], object], folder: Path, name: str) -> None:
+    """Config and half-precision weights; the layout of memory leaves no trace in the file."""
     folder.mkdir(parents=True)
     tensors = {
         key: value.to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
         for key, value in part.state_dict().items()
     }
     save_file(tensors, folder / name, metadata={"format": "pt"})
-    if hasattr(part, "save_config"):
-        part.save_config(folder)
-    else:
-        part.config.save_pretrained(folder)  # type: ignore[union-attr,operator]
+    save_config(folder)
 
 
 def _scheduler() -> DDIMScheduler:

@@ -48,7 +48,12 @@ def held_out_renders(
 
 
 def obedience(
-    probe: Probe, who: list[Character], pictures: NDArray[np.uint8], *, steps: int = STEPS, guidance: float = GUIDANCE
+    probe: Probe,
+    who: list[Character],
+    pictures: NDArray[np.uint8],
+    *,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
 ) -> Obedience:
     """Compare what was asked for with what the probe reads from the renders."""
     hits: dict[str, list[bool]] = {}
@@ -57,6 +62,9 @@ def obedience(
             hits.setdefault(name, []).append(reading[name] == value)
     every = [hit for values in hits.values() for hit in values]
     return Obedience(
-        prompts=len(who), steps=steps, guidance=guidance, all=sum(every) / len(every),
+        prompts=len(who),
+        steps=steps,
+        guidance=guidance,
+        all=sum(every) / len(every),
         per_attribute={name: sum(values) / len(values) for name, values in sorted(hits.items())},
     )

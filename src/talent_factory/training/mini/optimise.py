@@ -1,7 +1,7 @@
 """One resumable optimisation: the loop that the autoencoder, the denoiser and the probe are all trained by.
 
-State is the parameters, their moving average and AdamW; everything random is a function of (seed, step) inside
-`loss_at`, so a run that was killed and started again ends in the same weights as one that was not.
+State is the parameters, their moving average and AdamW; everything random is a function of (seed, step)
+inside `loss_at`, so a run that was killed and started again ends in the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -54,10 +54,14 @@ class _State:
     def __init__(self, module: nn.Module, course: Course) -> None:
         self.course = course
         self.names = [name for name, _ in module.named_parameters()]
-        self.live = [parameter for _, parameter in module.named_parameters()]
+        self.live: list[Tensor] = [parameter for _, parameter in module.named_parameters()]
         self.mean = [parameter.detach().clone() for parameter in self.live]
         self.optimizer = torch.optim.AdamW(
-            self.live, lr=course.learning_rate, betas=(0.9, 0.99), weight_decay=course.weight_decay, fused=True
+            self.live,
+            lr=course.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=course.weight_decay,
+            fused=True,
         )
 
     def save(self, root: Path, step: int) -> None:
@@ -99,8 +103,8 @@ def optimise(
 ) -> None:
     """Train `module` in place and leave it with its averaged weights; `root` holds the checkpoints.
 
-    `loss_at(step)` returns named scalar losses whose sum is minimised. Raises TrainingDiverged when the sum is
-    not finite: nothing is zeroed, and the last checkpoint stays.
+    `loss_at(step)` returns named scalar losses whose sum is minimised. Raises TrainingDiverged when the sum
+    is not finite: nothing is zeroed, and the last checkpoint stays.
     """
     state = _State(module, course)
     begin = state.load(root)
@@ -116,7 +120,7 @@ def optimise(
                 remedy="start again from the last checkpoint with a lower learning rate",
             )
         state.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_(state.live, course.clip)
         state.optimizer.step()
         state.follow(step)

@@ -17,7 +17,12 @@ def build_plan(recipe: MiniRecipe) -> Plan:
         title="build the embedded base mini",
         steps=(
             _step("drawings", f"{sum(parts)} drawings", sum(parts) * _DRAWING, disk),
-            _step("autoencoder", f"{recipe.autoencoder.steps} steps", recipe.autoencoder.steps * _AUTOENCODER_STEP, 60),
+            _step(
+                "autoencoder",
+                f"{recipe.autoencoder.steps} steps",
+                recipe.autoencoder.steps * _AUTOENCODER_STEP,
+                60,
+            ),
             _step("denoiser", f"{recipe.denoiser.steps} steps", recipe.denoiser.steps * _DENOISER_STEP, 240),
             _step("probe", f"{recipe.probe.steps} steps", recipe.probe.steps * _PROBE_STEP, 30),
             _step("measure", "200 held-out prompts", 200 * _RENDER, 24),

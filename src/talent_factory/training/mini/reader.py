@@ -36,12 +36,18 @@ def _altered(image_BCHW: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def train_probe(
-    pictures: NDArray[np.uint8], who: list[Character], recipe: ProbeRecipe, *, seed: int, root: Path,
+    pictures: NDArray[np.uint8],
+    who: list[Character],
+    recipe: ProbeRecipe,
+    *,
+    seed: int,
+    root: Path,
     reporter: Reporter,
 ) -> Probe:
-    """Train on altered drawings (N, 128, 128, 3); the loss is the mean cross entropy of the visible attributes."""
+    """Train on altered drawings (N, 128, 128, 3) uint8; the loss is the cross entropy of what they show."""
     torch.manual_seed(derive_seed("probe-start", seed))
-    model = Probe(recipe.channels).to(memory_format=torch.channels_last)
+    model = Probe(recipe.channels)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     answers = labels(who)
 
     def loss_at(step: int) -> Losses:
@@ -59,7 +65,11 @@ def train_probe(
         return {"entropy": torch.stack(parts).mean()}
 
     course = Course(
-        name="probe", steps=recipe.steps, learning_rate=recipe.learning_rate, warmup=recipe.warmup, average=0.998,
+        name="probe",
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        warmup=recipe.warmup,
+        average=0.998,
         weight_decay=0.02,
     )
     optimise(model, course, loss_at=loss_at, root=root, reporter=reporter)

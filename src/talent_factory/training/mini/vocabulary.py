@@ -1,8 +1,8 @@
-"""The tokenizer of the embedded base: CLIP's byte-pair scheme with a small vocabulary learnt from our own words.
+"""The tokenizer of the embedded base: CLIP's byte-pair scheme, its small vocabulary learnt from our words.
 
-The form is CLIP's: a lower-cased text is split into words, the last byte of a word carries `</w>`, and merges join
-pairs in the order they were learnt. Every word of the drawn world becomes one token; any other text falls back to
-smaller pieces, down to bytes, so no prompt is refused.
+The form is CLIP's: a lower-cased text is split into words, the last byte of a word carries `</w>`, and
+merges join pairs in the order they were learnt. Every word of the drawn world becomes one token; any other
+text falls back to smaller pieces, down to bytes, so no prompt is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from transformers import CLIPTokenizer
 from talent_factory.world import palette
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-_GRAMMAR = "portrait of a an the close up full body hair skin shirt eyes background bald and in with on at style"
+_GRAMMAR = (
+    "portrait of a an the close up full body hair skin shirt eyes background bald and in with on at style"
+)
 _TRADE = (
     "pen ink graphite charcoal woodcut mono vector manga comic flat watercolor gouache photo photograph "
     "drawing painting picture print rain night street subway garage alley window light silhouette rooftop "
@@ -29,7 +31,14 @@ def words() -> list[str]:
     named: list[str] = [*_GRAMMAR.split(), *_TRADE.split()]
     for table in (palette.CLOTH, palette.HAIR, palette.SKIN, palette.EYES, palette.PLAIN_BACKGROUNDS):
         named += table
-    for names in (palette.KINDS, palette.HAIRCUTS, palette.ACCESSORIES, palette.MOODS, palette.SCENES, palette.MEDIA):
+    for names in (
+        palette.KINDS,
+        palette.HAIRCUTS,
+        palette.ACCESSORIES,
+        palette.MOODS,
+        palette.SCENES,
+        palette.MEDIA,
+    ):
         named += names
     return sorted(set(named))
 
@@ -73,10 +82,21 @@ def make_tokenizer(*, length: int) -> CLIPTokenizer:
     """A `CLIPTokenizer` over our words; texts are cut and padded to `length` tokens."""
     letters = byte_letters()
     merges = learn_merges(words())
-    entries = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges), START, END]
+    entries = [
+        *letters,
+        *(letter + "</w>" for letter in letters),
+        *("".join(pair) for pair in merges),
+        START,
+        END,
+    ]
     unique = list(dict.fromkeys(entries))
     vocabulary = {piece: number for number, piece in enumerate(unique)}
     return CLIPTokenizer(
-        vocab=vocabulary, merges=merges, model_max_length=length, bos_token=START, eos_token=END, unk_token=END,
+        vocab=vocabulary,
+        merges=merges,
+        model_max_length=length,
+        bos_token=START,
+        eos_token=END,
+        unk_token=END,
         pad_token=END,
     )

@@ -29,7 +29,9 @@ def held_out(count: int, *, unseen: bool) -> tuple[list[Character], np.ndarray]:
 
 
 def test_all_parts_together_are_small() -> None:
-    parts = [path for name in ("mini", "probe") for path in (FOLDER.parent / name).rglob("*") if path.is_file()]
+    parts = [
+        path for name in ("mini", "probe") for path in (FOLDER.parent / name).rglob("*") if path.is_file()
+    ]
     assert 0 < sum(path.stat().st_size for path in parts) <= SIZE_TARGET
 
 
@@ -66,6 +68,8 @@ def test_diffusers_loads_and_runs_it(tmp_path: Path) -> None:
 
     pipeline = StableDiffusionPipeline.from_pretrained(FOLDER, local_files_only=True, low_cpu_mem_usage=False)
     pipeline.set_progress_bar_config(disable=True)
-    picture = pipeline("flat portrait of a robot, teal background", num_inference_steps=4, output_type="np").images[0]
+    picture = pipeline(
+        "flat portrait of a robot, teal background", num_inference_steps=4, output_type="np"
+    ).images[0]
     assert picture.shape == (128, 128, 3)
     assert picture.std() > 0.05
