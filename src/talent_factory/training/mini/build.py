@@ -20,7 +20,7 @@ from talent_factory.core.workspace import exclusive
 from talent_factory.training.mini.autoencoder import decibels, train_autoencoder
 from talent_factory.training.mini.card import Card, write_card
 from talent_factory.training.mini.corpus import characters, drawings
-from talent_factory.training.mini.denoiser import Denoiser, encode, train_denoiser
+from talent_factory.training.mini.denoiser import Denoiser, Encoded, encode, train_denoiser
 from talent_factory.training.mini.export import export_base
 from talent_factory.training.mini.measure import held_out_renders, obedience
 from talent_factory.training.mini.reader import load_probe, reading_rate, save_probe, train_probe
@@ -75,13 +75,20 @@ def _autoencoder(recipe: MiniRecipe, work: Path, reporter: Reporter) -> Autoenco
 
 
 def _denoiser(recipe: MiniRecipe, autoencoder: AutoencoderKL, work: Path, reporter: Reporter) -> Denoiser:
-    count = recipe.denoiser.drawings
-    pictures = _drawings(recipe, work, reporter, name="denoiser", count=count)
-    reporter.message("encoding the drawings of the denoiser")
-    encoded = encode(autoencoder, pictures, characters(recipe.seed, "denoiser", count))
-    tokenizer = make_tokenizer(length=recipe.denoiser.tokens)
+    def encoded() -> Encoded:
+        count = recipe.denoiser.drawings
+        pictures = _drawings(recipe, work, reporter, name="denoiser", count=count)
+        reporter.message("encoding the drawings of the denoiser")
+        return encode(autoencoder, pictures, characters(recipe.seed, "denoiser", count))
+
     return train_denoiser(
-        encoded, tokenizer, recipe.denoiser, seed=recipe.seed, root=work / "denoiser", reporter=reporter
+        encoded,
+        make_tokenizer(length=recipe.denoiser.tokens),
+        recipe.denoiser,
+        size=recipe.size,
+        seed=recipe.seed,
+        root=work / "denoiser",
+        reporter=reporter,
     )
 
 

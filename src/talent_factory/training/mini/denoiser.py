@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -130,10 +132,11 @@ def _stratified_timesteps(rng: np.random.Generator, count: int) -> Tensor:
 
 
 def train_denoiser(
-    data: Encoded,
+    encoded: Callable[[], Encoded],
     tokenizer: CLIPTokenizer,
     recipe: DenoiserRecipe,
     *,
+    size: int,
     seed: int,
     root: Path,
     reporter: Reporter,
@@ -142,20 +145,22 @@ def train_denoiser(
 
     A constant of random strength is added to the noise of each channel (noise offset): without it the mean of
     a noisy latent betrays the colour of the picture, and the model would not learn to take colours from the
-    text.
+    text. `encoded` is asked for the training set only when steps are left; `size` is the side of a picture.
     """
     torch.manual_seed(derive_seed("denoiser-start", seed))
-    model = Denoiser(make_text_encoder(recipe, tokenizer), make_unet(recipe, latent=data.mean.shape[-1]))
+    model = Denoiser(make_text_encoder(recipe, tokenizer), make_unet(recipe, latent=size // 8))
     model.unet.to(memory_format=torch.channels_last)
     # Plain matrix products: the fused attention of the CPU takes three times as long backwards in bf16.
     model.unet.set_attn_processor(AttnProcessor())
     cumulative = alphas_cumprod()
     signal, spread = cumulative.sqrt().float(), (1 - cumulative).sqrt().float()
     ratio = (cumulative / (1 - cumulative)).float()
+    drawn = cache(encoded)
 
     def loss_at(step: int) -> Losses:
         rng = np.random.default_rng(derive_seed("denoiser", seed, step))
         generator = torch.Generator().manual_seed(derive_seed("noise", seed, step))
+        data = drawn()
         rows = rng.integers(len(data.who), size=recipe.batch)
         texts = [caption_at(data.who[row], rng, recipe) for row in rows]
         tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids

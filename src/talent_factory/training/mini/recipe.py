@@ -54,7 +54,7 @@ class ProbeRecipe(Record):
     channels: tuple[int, ...] = (32, 64, 96, 128)
     drawings: int = 20_000
     batch: int = 64
-    steps: int = 3_000
+    steps: int = 1_800
     learning_rate: float = 2e-3
     warmup: int = 100
 
