@@ -237,8 +237,8 @@ def _floor(
         place=place,
         reporter=reporter or SilentReporter(),
         stop=stop or StopSignal(),
-        base=base_facts(options.base),
         dials=options.dials or derive_dials(options.quality),
+        base=base_facts(options.base),
         replace=replace,
     )
 

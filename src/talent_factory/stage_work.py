@@ -48,6 +48,10 @@ def base_facts(name_or_path: str) -> BaseFacts:
     from talent_factory.training.revision import base_revision
 
     folder = MINI_FOLDER if name_or_path == "mini" else Path(name_or_path).expanduser()
+    if folder == MINI_FOLDER and not folder.is_dir():
+        raise BaseError(
+            "the embedded base is not in this installation", remedy="reinstall, or talent base build mini"
+        )
     revision = base_revision(folder)
     unet, vae = read_json(folder / "unet" / "config.json"), read_json(folder / "vae" / "config.json")
     try:

@@ -103,15 +103,15 @@ def test_a_strong_mix_is_remarked_on_and_made(talent: Talent, base: Path) -> Non
         (("render", "--prompt", "x", "--base", "nowhere"), 1, "nowhere"),
         (("render",), 2, "nothing to draw"),
         (("mix", IDENTITY), 2, "second kit"),
-        (("run", "missing.png", "--token", "dot_test"), 1, "missing.png"),
+        (("run", "missing.png", "--token", "dot_test", "--base", "BASE"), 1, "missing.png"),
         (("run", "missing.png", "--token", "Dot Test"), 2, "token"),
         (("run", "missing.png", "--token", "dot", "--quality", "ultra"), 2, "ultra"),
     ],
 )
 def test_every_refusal_is_one_line_with_a_next_step(
-    talent: Talent, words: tuple[str, ...], code: int, says: str
+    talent: Talent, base: Path, words: tuple[str, ...], code: int, says: str
 ) -> None:
-    found, _, err = talent(*words, as_json=False)
+    found, _, err = talent(*(str(base) if word == "BASE" else word for word in words), as_json=False)
     assert found == code
     lines = err.strip().splitlines()
     assert len(lines) == 2
