@@ -153,8 +153,8 @@ class TrainConfig(Record):
 # Keys that change what is shown or kept, never a number that training computes: a run may go on with others.
 NEUTRAL_KEYS = frozenset(
     {
-        "negatives", "description", "tags", "author", "license", "sample_every", "sample_prompts",
-        "checkpoint_every", "keep_checkpoints", "tensorboard",
+        "train_data_dir", "negatives", "description", "tags", "author", "license", "sample_every",
+        "sample_prompts", "checkpoint_every", "keep_checkpoints", "tensorboard",
     }
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from talent_factory.core.errors import BaseError
@@ -72,26 +73,27 @@ def _parts(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, nn.Module, nn.M
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
+    text_options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+    wanted: tuple[tuple[str, Any, dict[str, Any]], ...] = (
+        ("unet", UNet2DConditionModel, {"torch_dtype": dtype, **_options(folder / "unet")}),
+        ("vae", AutoencoderKL, {"torch_dtype": torch.float32, **_options(folder / "vae")}),
+        ("text_encoder", CLIPTextModel, text_options),
+    )
+    parts: list[nn.Module] = []
     try:
-        unet = UNet2DConditionModel.from_pretrained(
-            folder / "unet", torch_dtype=dtype, **_options(folder / "unet")
-        )
-        vae = AutoencoderKL.from_pretrained(
-            folder / "vae", torch_dtype=torch.float32, **_options(folder / "vae")
-        )
-        text = CLIPTextModel.from_pretrained(
-            folder / "text_encoder",
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-        )
+        for name, kind, options in wanted:
+            part, report = kind.from_pretrained(folder / name, output_loading_info=True, **options)
+            if report["missing_keys"]:
+                # The libraries would fill the gap with random numbers and a warning.
+                raise ValueError(f"{name} lacks the weights of {sorted(report['missing_keys'])[0]}")
+            parts.append(part)
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseError(
             f"the base model in {folder} cannot be loaded: {line}", remedy="talent doctor"
         ) from error
-    return unet, vae, text, tokenizer
+    return parts[0], parts[1], parts[2], tokenizer
 
 
 @contextmanager
