@@ -50,14 +50,14 @@ check: $(STAMP)  ## Format, lint, types, import rules, generated docs
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_architecture.py
-	$(BIN)/python -m talent_factory.cli.reference --check docs/cli.md
+	$(BIN)/python -m talent_factory.cli.reference --check docs
 
 format: $(STAMP)  ## Let ruff put the code in order
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-docs: $(STAMP)  ## Write docs/cli.md from the commands themselves
-	$(BIN)/python -m talent_factory.cli.reference --write docs/cli.md
+docs: $(STAMP)  ## Write the pages of docs/ that are made from the code
+	$(BIN)/python -m talent_factory.cli.reference --write docs
 
 bench: $(STAMP)  ## Measure the figures of benchmarks/README.md again
 	set -e; for script in startup kits_index demo likeness; do echo "== $$script"; $(BIN)/python benchmarks/$$script.py; done

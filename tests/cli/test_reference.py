@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 import typer
 
 from talent_factory.cli import reference
-from talent_factory.core.errors import UsageError
+from talent_factory.core.errors import TalentError, UsageError
 
 
 def test_a_section_shows_usage_arguments_and_options() -> None:
@@ -36,3 +37,12 @@ def test_a_section_shows_usage_arguments_and_options() -> None:
 def test_other_arguments_are_usage(arguments: list[str]) -> None:
     with pytest.raises(UsageError):
         reference.main(arguments)
+
+
+def test_pages_that_are_old_or_missing_are_named(tmp_path: Path) -> None:
+    reference.main(["--write", str(tmp_path)])
+    reference.main(["--check", str(tmp_path)])
+    (tmp_path / "config.md").write_text("old", "utf-8")
+    (tmp_path / "findings.md").unlink()
+    with pytest.raises(TalentError, match=r"config\.md.*findings\.md"):
+        reference.main(["--check", str(tmp_path)])

@@ -1,15 +1,16 @@
-"""Writes docs/cli.md from the commands themselves, and checks that the written one is still true."""
+"""Writes the pages of docs/ that are made from the code, and checks that the written ones are still true."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from talent_factory.cli.app import COMMANDS, app, load_command
+from talent_factory.cli.field_reference import config_page, findings_page
 from talent_factory.core.errors import TalentError, UsageError
 
 _HEAD = """# The `talent` command
@@ -86,21 +87,33 @@ def _about(parameter: Any) -> str:
     return " ".join(part for part in parts if part)
 
 
+PAGES: Mapping[str, Callable[[], str]] = {
+    "cli.md": reference,
+    "config.md": config_page,
+    "findings.md": findings_page,
+}
+
+
 def main(arguments: list[str]) -> None:
-    """`--write FILE` writes the reference, `--check FILE` compares it.
+    """`--write FOLDER` writes every page, `--check FOLDER` compares them.
 
     Raises:
         UsageError: other arguments.
-        TalentError: the written reference differs.
+        TalentError: a written page differs; all that differ are named.
     """
     if len(arguments) != 2 or arguments[0] not in ("--write", "--check"):
-        raise UsageError("reference takes --write FILE or --check FILE", remedy="make docs")
-    path, text = Path(arguments[1]), reference()
+        raise UsageError("reference takes --write FOLDER or --check FOLDER", remedy="make docs")
+    folder = Path(arguments[1])
+    pages = {folder / name: make() for name, make in PAGES.items()}
     if arguments[0] == "--write":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    elif not path.is_file() or path.read_text("utf-8") != text:
-        raise TalentError(f"{path} differs from the commands", remedy="make docs")
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in pages.items():
+            path.write_text(text, "utf-8")
+        return
+    old = [path for path, text in pages.items() if not path.is_file() or path.read_text("utf-8") != text]
+    if old:
+        names = ", ".join(map(str, old))
+        raise TalentError(f"{names} no longer says what the code does", remedy="make docs")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""The generated pages on what users write and read: the keys of a config, the findings about kits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_CONFIG_HEAD = """# Training configs
+
+Written by `make docs` from the code that reads them; `make check` fails when it is out of date.
+A config is a YAML file such as [configs/avatar/dot_kairo.yaml](../configs/avatar/dot_kairo.yaml);
+`talent train CONFIG` trains it. A key that is not in these tables is refused, and the error names the nearest
+one.
+
+A `*` marks keys that change no number of the training: a stopped run may go on with other values of them. A
+change of any other key is refused on resume, key by key.
+"""
+
+_FINDINGS_HEAD = """# Findings about Talent Kits
+
+Written by `make docs` from the validator's own table; `make check` fails when it is out of date.
+`talent kit validate` names one of these codes in each finding. An error makes a kit invalid, a warning does
+not; the severity of a code can depend on the case, so it stands in the finding.
+
+| code | meaning |
+| --- | --- |
+"""
+
+
+def config_page() -> str:
+    """All keys of a training config as Markdown tables, the required ones first."""
+    from talent_factory.training.config import NEUTRAL_KEYS, TrainConfig
+
+    schema = TrainConfig.model_json_schema()
+    needed = set(schema["required"])
+    parts = [_CONFIG_HEAD, "## Required\n", "| key | value | meaning |", "| --- | --- | --- |"]
+    parts += [
+        f"| {_key(name, NEUTRAL_KEYS)} | {_value(field)} | {_meaning(field)} |"
+        for name, field in schema["properties"].items()
+        if name in needed
+    ]
+    parts += ["", "## Optional\n", "| key | value | default | meaning |", "| --- | --- | --- | --- |"]
+    parts += [
+        f"| {_key(name, NEUTRAL_KEYS)} | {_value(field)} | {_default(field)} | {_meaning(field)} |"
+        for name, field in schema["properties"].items()
+        if name not in needed
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def findings_page() -> str:
+    """Every code of the kit validator with its meaning, as a Markdown table."""
+    from talent_factory.kits.findings import CODES
+
+    return _FINDINGS_HEAD + "".join(f"| `{code}` | {meaning} |\n" for code, meaning in CODES.items())
+
+
+def _key(name: str, neutral: frozenset[str]) -> str:
+    return f"`{name}`" + (" *" if name in neutral else "")
+
+
+def _meaning(field: Mapping[str, Any]) -> str:
+    return str(field.get("description", "")).replace("|", "\\|")
+
+
+def _default(field: Mapping[str, Any]) -> str:
+    value = field["default"]
+    if value is None:
+        return "unset"
+    if value in ("", []):
+        return "empty"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _value(field: Mapping[str, Any]) -> str:
+    """What may stand there, in words: `whole number, 1 to 128`."""
+    choices = [choice for choice in field.get("anyOf", ()) if choice.get("type") != "null"]
+    if choices:
+        return " or ".join(_value(choice) for choice in choices)
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if field["type"] == "array":
+        return "list of text" + (f", at most {field['maxItems']}" if "maxItems" in field else "")
+    word = {"boolean": "`true` or `false`", "integer": "whole number", "number": "number", "string": "text"}
+    return ", ".join([word[field["type"]], *_limits(field)])
+
+
+def _limits(field: Mapping[str, Any]) -> Iterator[str]:
+    if "maxLength" in field:
+        yield f"at most {field['maxLength']} letters"
+    low, high = field.get("minimum"), field.get("maximum")
+    if low is not None and high is not None:
+        yield f"{low:g} to {high:g}" if high < 1e6 else f"{low:g} to {high:,.0f}"
+    elif low is not None:
+        yield f"{low:g} or more"
+    if "exclusiveMinimum" in field:
+        yield f"above {field['exclusiveMinimum']:g}"
+    if high is not None and low is None:
+        yield f"at most {high:g}"
+    if "multipleOf" in field:
+        yield f"a multiple of {field['multipleOf']}"
