@@ -12,8 +12,8 @@ from talent_factory.dataset.manifest import Mode
 PAPER = (255, 255, 255)
 
 _ANALYSIS_SIDE = 96
-# sRGB anchors of the chromatic words, a strong and a pale one where both carry the name; black, white and gray are
-# told by lightness and chroma
+# sRGB anchors of the chromatic words, a strong and a pale one where both carry the name; black, white and
+# gray are told by lightness and chroma
 _NAMED: dict[str, tuple[tuple[int, int, int], ...]] = {
     "red": ((200, 50, 45), (214, 84, 76)),
     "orange": ((235, 140, 40), (240, 164, 92)),
