@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from talent_factory.core.files import write_text
+from talent_factory.core.files import write_sums, write_text
 from talent_factory.core.records import Record, write_record
 from talent_factory.training.mini.measure import Obedience
 from talent_factory.training.mini.recipe import MiniRecipe
@@ -27,9 +27,10 @@ class Card(Record):
 
 
 def write_card(card: Card, folder: Path) -> None:
-    """Write card.json (the figures) and README.md (the page) beside the weights."""
+    """Write card.json (the figures) and README.md (the page) beside the weights, then the digests of all."""
     write_record(folder / "card.json", card)
     write_text(folder / "README.md", as_markdown(card))
+    write_sums(folder)  # what `talent doctor` compares the parts with
 
 
 def _row(what: str, measured: str, target: str, held: bool) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from talent_factory.core.errors import ResumeRefused
 from talent_factory.core.events import SilentReporter
+from talent_factory.core.files import check_sums
 from talent_factory.training.families.v1 import load_folder
 from talent_factory.training.mini.build import build_mini, keep_recipe
 from talent_factory.training.mini.recipe import AutoencoderRecipe, DenoiserRecipe, MiniRecipe, ProbeRecipe
@@ -32,6 +33,7 @@ def test_a_build_runs_through_and_again_to_the_same_revision(tmp_path: Path) -> 
     assert (base.revision, base.resolution) == (card.revision, 128)
     assert 0 <= card.obeys.all <= 1
     assert card.autoencoder_db > 5
+    assert check_sums(assets / "mini") == []
     again = build_mini(TINY, work=work, assets=assets, reporter=SilentReporter())
     assert again.revision == card.revision
     assert again.obeys == card.obeys
