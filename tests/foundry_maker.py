@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from kit_maker import CREATED, make_tensors, write_lora
-
 from talent_factory.kits.manifest import PromptSet
 from talent_factory.kits.pack import KitSpec, pack_kit
 

@@ -213,6 +213,8 @@ def _identity_config(floor: Floor, actor: Actor) -> TrainConfig:
         "class_noun": actor.class_noun,
         "description": f"{actor.token}, a {actor.class_noun}, learnt from one portrait",
         "tags": ("identity", actor.class_noun),
+        "targets": dials.targets,
+        "train_text_encoder": dials.train_text_encoder,
         "prior_weight": dials.prior_weight,
         "seed": actor.seed,
     }

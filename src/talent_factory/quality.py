@@ -23,6 +23,8 @@ class Dials(Record):
     train_steps: int
     learning_rate: float
     batch_size: int
+    targets: Literal["attention", "transformer", "transformer+conv"] = "transformer"
+    train_text_encoder: bool = False
     prior_weight: float
     """Strength of base preservation: how hard prompts without the token are held at the base's own answer."""
     seeds_per_scene: int

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from talent_factory import __version__
 from talent_factory.core.errors import BaseError, ResumeRefused
 from talent_factory.core.events import Reporter
-from talent_factory.core.files import atomic_folder, read_json, sha256_bytes
+from talent_factory.core.files import atomic_folder, clear_leftovers, read_json, sha256_bytes
 from talent_factory.core.records import Record
 from talent_factory.core.stop import StopSignal
 from talent_factory.foundry.scenes import EVALUATION_SCENES, MIX_LADDER, MIX_SCENES, SceneShot, evaluation
@@ -175,6 +175,8 @@ def make_kit(
     from talent_factory.kits.pack import pack_kit
     from talent_factory.training.runs import LORA_FILE
 
+    for folder in (run, run / "draft"):
+        clear_leftovers(folder)
     order = _order(_own_scenes(config, dataset, dials), dials)
     spec = _kit_spec(config, base=base, dataset=dataset, order=order)
     pack_kit(spec, lora=run / LORA_FILE, examples=(), root=run / "draft", base_folder=base.foreign_folder)
@@ -309,6 +311,7 @@ def make_report(
     run: Path,
     kits: tuple[Path, Path | None],
     renders: Path,
+    base: BaseFacts,
     dials: Dials,
     timings: Mapping[str, float],
 ) -> None:
@@ -316,7 +319,9 @@ def make_report(
     from talent_factory.report.gather import gather
     from talent_factory.report.page import write_report
 
-    content = gather(cast=cast, run=run, kits=kits, renders=renders, dials=dials, timings=timings)
+    content = gather(
+        cast=cast, run=run, kits=kits, renders=renders, base=base.name, dials=dials, timings=timings
+    )
     write_report(content, target)
 
 

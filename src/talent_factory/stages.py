@@ -241,6 +241,7 @@ def report_stage(
             run=run,
             kits=(actor.kit, style),
             renders=actor.renders,
+            base=floor.base,
             dials=floor.dials,
             timings=timings,
         ),

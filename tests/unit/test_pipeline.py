@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -75,7 +73,8 @@ def test_the_report_shows_the_run(world: Small) -> None:
     html = (world.place.reports / TOKEN / "report.html").read_text()
     assert "3 training images from one portrait" in html
     assert html.count("<polyline") == 2
-    assert f"talent render --kit avatar.identity.{TOKEN}" in html
+    assert f"talent render --kit avatar.identity.{TOKEN} --count 4" in html
+    assert f"--workspace {world.place.root}" in html
 
 
 def test_a_second_run_does_nothing(small: Small) -> None:
@@ -211,30 +210,50 @@ def test_a_hostile_token_makes_no_folder(small: Small, token: str) -> None:
         run(small.portrait, token=token, workspace=small.place, options=small.options())
 
 
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+from talent_factory.core.workspace import Workspace
+from talent_factory.pipeline import RunOptions, run
+
+class Killer:
+    def hear(self, *words):
+        if " ".join(map(str, words)) == sys.argv[5]:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def event(self, kind, **fields):
+        self.hear(kind, fields.get("stage", ""))
+    def progress(self, stage, done, total, **more):
+        self.hear(stage, done)
+    def message(self, text):
+        pass
+
+options = RunOptions.model_validate_json(sys.argv[1])
+place = Workspace(Path(sys.argv[3]))
+run(Path(sys.argv[2]), token=sys.argv[4], workspace=place, options=options, reporter=Killer())
+"""
+MOMENTS = ("casting 2", "stage_started dataset", "train 2", "train 6", "stage_started kit", "rendering 4",
+           "stage_done kit", "stage_started report")  # fmt: skip
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_anywhere_it_ends_in_the_same_weights(world: Small, tmp_path: Path) -> None:
     small = furnish(tmp_path / "small", world.base)
-    script = (
-        "import sys; from pathlib import Path; from talent_factory.core.workspace import Workspace\n"
-        "from talent_factory.pipeline import RunOptions, run\n"
-        "options = RunOptions.model_validate_json(sys.argv[1])\n"
-        f"run(Path(sys.argv[2]), token='{TOKEN}', workspace=Workspace(Path(sys.argv[3])), options=options)\n"
-    )
-    call = [sys.executable, "-c", script, small.options().model_dump_json(), small.portrait, small.place.root]
-    started = time.monotonic()
-    for kill in range(1, 40):
-        process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(timeout=0.7 * kill)
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            continue
-        assert process.returncode == 0
-        break
-    else:
-        pytest.fail(f"did not end after {time.monotonic() - started:.0f} s")
+    call = [
+        sys.executable,
+        "-c",
+        KILLER,
+        small.options().model_dump_json(),
+        small.portrait,
+        small.place.root,
+        TOKEN,
+    ]
+    for moment in MOMENTS:
+        assert subprocess.run([*call, moment], check=False).returncode == -signal.SIGKILL, moment
+    subprocess.run([*call, "never"], check=True)
     name = f"avatar.identity.{TOKEN}"
     for path in (f"runs/{name}/lora.safetensors", f"runs/{name}/loss.jsonl"):
         assert sha256_file(small.place.root / path) == sha256_file(world.place.root / path)
+    assert validate_kit(small.place.talents / name, base_folder=small.base).valid
+    assert not [path for path in small.place.root.rglob(".tmp-*") if "cache" not in path.parts]
     assert not small.run().changed

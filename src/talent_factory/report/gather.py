@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def gather(
     run: Path,
     kits: tuple[Path, Path | None],
     renders: Path,
+    base: str,
     dials: Dials,
     timings: Mapping[str, float],
 ) -> ReportContent:
@@ -66,7 +68,7 @@ def gather(
         facts=_facts(manifest, shoot, identity),
         reasons=dials.reasons,
         timings=tuple(Timing(stage=stage, seconds=seconds) for stage, seconds in timings.items()),
-        commands=_commands(manifest, shoot, style),
+        commands=_commands(manifest, shoot, identity, style, base),
         version=__version__,
     )
 
@@ -146,16 +148,20 @@ def _facts(manifest: TalentManifest, shoot: CastManifest, kit: Path) -> tuple[Na
     return tuple(NamedText(name=name, text=text) for name, text in facts.items())
 
 
-def _commands(manifest: TalentManifest, shoot: CastManifest, style: Path | None) -> tuple[NamedText, ...]:
+def _commands(
+    manifest: TalentManifest, shoot: CastManifest, kit: Path, style: Path | None, base: str
+) -> tuple[NamedText, ...]:
+    """What to type next, from any folder: the workspace is named, and any base but the embedded one."""
     scene = f"ink portrait of {shoot.token} {shoot.class_noun}, smiling, city background"
-    commands = [
-        (
-            "Draw a scene of your own, four times",
-            f'talent render --kit {manifest.id} --prompt "{scene}" --count 4',
-        ),
-        ("Check every file of the kit", f"talent kit validate {manifest.id}"),
-    ]
+    where = ["--workspace", str(kit.parents[2])]
+    model = [] if base == "mini" else ["--base", base]
+    drawn = ["--prompt", scene, *model, *where]
+    commands = {
+        "Draw a scene of your own, four times": ["render", "--kit", manifest.id, "--count", "4", *drawn],
+        "Check every file of the kit": ["kit", "validate", manifest.id, *where],
+    }
     if style is not None:
-        mix = f'talent mix {manifest.id}:1.0 {style.name}:0.7 --prompt "{scene}"'
-        commands.insert(1, ("Mix it with the style", mix))
-    return tuple(NamedText(name=name, text=text) for name, text in commands)
+        commands["Mix it with the style"] = ["mix", f"{manifest.id}:1.0", f"{style.name}:0.7", *drawn]
+    return tuple(
+        NamedText(name=name, text=shlex.join(["talent", *words])) for name, words in commands.items()
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from foundry_maker import IDENTITY, STYLE, add_kit
 
+from foundry_maker import IDENTITY, STYLE, add_kit
 from talent_factory.foundry.discover import Kit, load_kit
 from talent_factory.foundry.render import open_base
 from talent_factory.training.families.port import Base

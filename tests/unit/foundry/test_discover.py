@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from foundry_maker import IDENTITY, STYLE, add_kit
 
+from foundry_maker import IDENTITY, STYLE, add_kit
 from talent_factory.core.errors import KitError, UsageError
 from talent_factory.foundry.discover import (
     Ingredient,
@@ -24,7 +24,9 @@ def test_valid_kits_are_found_by_id(talents: Path, base_folder: Path) -> None:
     assert [kit.id for kit in find_kits(talents, base_folder=base_folder)] == [IDENTITY, STYLE]
 
 
-def test_a_broken_kit_is_left_out_and_refused_by_name(talents: Path, base_folder: Path, tmp_path: Path) -> None:
+def test_a_broken_kit_is_left_out_and_refused_by_name(
+    talents: Path, base_folder: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "talents"
     shutil.copytree(talents, root)
     weights = root / STYLE / "weights.safetensors"
@@ -40,7 +42,9 @@ def test_a_misspelt_id_is_answered_with_the_nearest(talents: Path, base_folder: 
     assert IDENTITY in caught.value.remedy
 
 
-@pytest.mark.parametrize("text", ["../etc", "avatar.identity..", "avatar.identity.a/b", "avatar.identity.x\n", ""])
+@pytest.mark.parametrize(
+    "text", ["../etc", "avatar.identity..", "avatar.identity.a/b", "avatar.identity.x\n", ""]
+)
 def test_hostile_ids_never_reach_a_path(talents: Path, text: str) -> None:
     with pytest.raises(UsageError):
         load_kit(talents, text)

@@ -32,7 +32,9 @@ def bits(base: Base) -> list[Tensor]:
 
 
 @given(WEIGHTS, WEIGHTS, st.integers(1, 4), st.integers(1, 4), st.floats(0.5, 8, width=32))
-def test_the_combination_is_the_weighted_sum(one: float, two: float, rank: int, other: int, alpha: float) -> None:
+def test_the_combination_is_the_weighted_sum(
+    one: float, two: float, rank: int, other: int, alpha: float
+) -> None:
     a, b = lora(rank, alpha, 1), lora(other, 2 * alpha, 2)
     expected = one * low_rank_delta(a, "lora_unet_x") + two * low_rank_delta(b, "lora_unet_x")
     found = combine([(a, one), (b, two)])

@@ -56,7 +56,9 @@ def test_the_text_of_a1111_has_its_usual_lines() -> None:
     lines = recipe().parameters().splitlines()
     assert lines[0] == "ink portrait of dot_test woman"
     assert lines[1] == "Negative prompt: blurry"
-    assert lines[2].startswith("Steps: 20, Sampler: DPM++ 2M, CFG scale: 3.5, Seed: 7, Size: 8x8, Model hash: ab")
+    assert lines[2].startswith(
+        "Steps: 20, Sampler: DPM++ 2M, CFG scale: 3.5, Seed: 7, Size: 8x8, Model hash: ab"
+    )
     assert 'Lora hashes: "avatar.identity.dot_test: cdcdcdcdcdcd"' in lines[2]
 
 

@@ -20,7 +20,9 @@ QUIET = SilentReporter()
 
 
 def order(*prompts: str, seeds: tuple[int, ...] = (1, 2), batch: int = 4) -> RenderOrder:
-    return RenderOrder(shots=all_shots(prompts or ("ink portrait",), seeds), steps=3, guidance=2.0, batch=batch)
+    return RenderOrder(
+        shots=all_shots(prompts or ("ink portrait",), seeds), steps=3, guidance=2.0, batch=batch
+    )
 
 
 def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
@@ -42,7 +44,10 @@ def test_every_png_tells_how_it_was_made(base: Base, identity: Kit, style: Kit, 
     recipes = [read_recipe(path) for path in paths]
     assert [(r.prompt, r.seed) for r in recipes] == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
     assert recipes[0].base_revision == base.revision
-    assert [(kit.sha256, kit.weight) for kit in recipes[0].kits] == [(identity.sha256, 0.7), (style.sha256, 0.2)]
+    assert [(kit.sha256, kit.weight) for kit in recipes[0].kits] == [
+        (identity.sha256, 0.7),
+        (style.sha256, 0.2),
+    ]
 
 
 def test_kits_and_seeds_change_the_picture(base: Base, identity: Kit, tmp_path: Path) -> None:
@@ -87,7 +92,9 @@ def test_a_session_takes_the_kits_prompts_and_lays_a_sheet(
     images, sheet = shoot(session, out=tmp_path, reporter=QUIET)
     assert len(images) == 2
     assert pixels(sheet).ndim == 3
-    other = prepare([identity.id], root=talents, base=str(base_folder), prompts=(), seeds=(4,), options=options)
+    other = prepare(
+        [identity.id], root=talents, base=str(base_folder), prompts=(), seeds=(4,), options=options
+    )
     assert session.key != other.key
 
 
