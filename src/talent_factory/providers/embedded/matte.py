@@ -28,6 +28,8 @@ _WORK_SIDE = 192
 # Lab units; over a quarter of an outline this weak was a wrong cut in every portrait tried, and right ones
 # stayed below a tenth.
 _WEAK_CONTRAST, _WEAK_SHARE = 15.0, 0.25
+# Lab units: how much a plain backdrop may vary, and how far its colour reaches into the picture.
+_PLAIN_SPREAD, _PLAIN_REACH = 3.0, 6.0
 _WHOLE_HEAD = (0.16, 0.06, 0.84, 0.86)
 _SURE_BACKGROUND, _SURE_SUBJECT, _MAYBE_BACKGROUND, _MAYBE_SUBJECT = 0, 1, 2, 3
 
@@ -50,13 +52,38 @@ def find_subject(image_HWC: F32, *, seed: int) -> Subject:
     scale = min(1.0, _WORK_SIDE / max(height, width))
     small_w, small_h = max(8, round(width * scale)), max(8, round(height * scale))
     small = f32(cv2.resize(image_HWC, (small_w, small_h), interpolation=cv2.INTER_AREA))
-    mask = _grabcut(small, _prior(small_h, small_w), seed)
-    if mask is None or not _is_clear_cut(small, mask):
+    mask = _plain_cut(small)
+    if mask is None:
+        mask = _grabcut(small, _prior(small_h, small_w), seed)
+        mask = mask if mask is not None and _is_clear_cut(small, mask) else None
+    if mask is None:
         return Subject(feathered(height, width), _WHOLE_HEAD)
     coarse = f32(cv2.GaussianBlur(mask, (0, 0), 0.8))
     gray = luminance(image_HWC)
     alpha = guided(gray, clip01(stretch(coarse, gray)), max(1, round(1.6 / scale)), 1e-3)
     return Subject(smoothstep(0.25, 0.75, alpha), _head_box(coarse))
+
+
+def _plain_cut(small_HWC: F32) -> F32 | None:
+    """The exact cut in front of a plain backdrop: all that is not the backdrop's colour up to the border.
+
+    GrabCut would lose light hair before a white wall; a drawing or a passport picture needs no guess. None
+    when the upper border has more than one colour or nothing plausible remains.
+    """
+    lab = to_lab(small_HWC)
+    upper = round(lab.shape[0] * 0.5)
+    border = np.concatenate(
+        [lab[:2].reshape(-1, 3), lab[:upper, :2].reshape(-1, 3), lab[:upper, -2:].reshape(-1, 3)]
+    )
+    backdrop = np.median(border, axis=0)
+    if (np.linalg.norm(border - backdrop, axis=1) > _PLAIN_SPREAD).mean() > 0.02:
+        return None
+    near = (np.linalg.norm(lab - backdrop, axis=2) < _PLAIN_REACH).astype(np.uint8)
+    _, labels = cv2.connectedComponents(near, connectivity=4)
+    rim = np.concatenate([labels[0], labels[:, 0], labels[:, -1]])
+    behind = np.isin(labels, np.unique(rim[rim > 0]))
+    mask = _main_part(~behind)
+    return mask if 0.06 < float(mask.mean()) < 0.88 else None
 
 
 def feathered(height: int, width: int) -> F32:
