@@ -32,6 +32,7 @@ from talent_factory.dataset.manifest import (
 
 # Part of every source key: raise it when the pixels or captions made from the same inputs change.
 _METHOD = "prepare-1"
+_REPEATS: dict[str, int] = {"photo": 2, "monochrome": 1, "colour": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,9 @@ def prepare_cast(
     pictures = [_of_slot(cast, manifest, slot, words, resolution) for slot in manifest.done]
     if include_portrait:
         pictures.append(_of_portrait(cast, manifest, words, resolution))
-    key = _key(["cast", manifest.fingerprint, resolution, mode, words.model_dump(), include_portrait])
+    key = _key(
+        ["cast", manifest.fingerprint, resolution, mode, words.model_dump(), include_portrait, _REPEATS]
+    )
     aim = _Aim("identity", manifest.token, manifest.class_noun, resolution, mode)
     return _write(pictures, out=out, key=key, aim=aim)
 
@@ -147,14 +150,25 @@ def _of_slot(
         place = background_word(image) if not slot.caption.place else ""
         return cast_caption(manifest, slot, place=place, style=style, resolution=resolution)
 
-    return _Picture(path, caption, f"cast slot {slot.number} {slot.name}", slot.method, slot.augmentation)
+    source = f"cast slot {slot.number} {slot.name}"
+    return _Picture(path, caption, source, slot.method, slot.augmentation, repeats=_repeats(slot))
+
+
+def _repeats(slot: CastSlot) -> int:
+    """How often an image stands in an epoch: more often, the more it shows of what an actor looks like.
+
+    Without this the six pictures without colour, and the silhouette, teach that the actor is grey.
+    """
+    return 1 if slot.medium == "photo_silhouette" else _REPEATS[slot.group]
 
 
 def _of_portrait(cast: Path, manifest: CastManifest, style: CaptionStyle, resolution: int) -> _Picture:
     def caption(image: Image.Image) -> str:
         return portrait_caption(manifest, place=background_word(image), style=style, resolution=resolution)
 
-    return _Picture(cast / manifest.portrait.file, caption, "portrait", "original")
+    return _Picture(
+        cast / manifest.portrait.file, caption, "portrait", "original", repeats=_REPEATS["colour"]
+    )
 
 
 def _prepare_sources(
