@@ -66,13 +66,28 @@ def truth(who: Character) -> dict[str, str]:
         hidden |= set(_COLOURED)
         if who.background not in palette.SCENES:
             hidden.add("background")
-    if who.medium in ("ink", "woodcut", "mecha"):
-        hidden |= {"dots"}  # too light to leave ink on the paper, or lost in the carving
+    if not _dots_show(who):
+        hidden |= {"dots", "dot_colour"}
+    if who.medium == "woodcut":
+        hidden.add("background")  # the carved lines swallow it
     if who.framing == "full body":
         hidden |= {"eyes", "mood", "dots", "dot_colour", "second_hair"}
     if who.framing == "close-up":
         hidden.add("shirt")
     return {name: value for name, value in shown.items() if name not in hidden}
+
+
+def _dots_show(who: Character) -> bool:
+    """Whether a dot below the eye stands out: no ink is as light, and marks need contrast."""
+    if who.medium in ("ink", "woodcut", "mecha"):
+        return False
+    if who.signature.dots == 0:
+        return True
+    mark, skin = palette.MARK_COLOURS[who.signature.dot_colour], palette.SKIN[who.skin]
+    if who.medium in palette.MONOCHROME:
+        weights = (0.299, 0.587, 0.114)
+        return abs(sum(w * (a - b) for w, a, b in zip(weights, mark, skin, strict=True))) > 60
+    return sum((a - b) ** 2 for a, b in zip(mark, skin, strict=True)) > 70**2
 
 
 def labels(characters: Sequence[Character]) -> dict[str, Tensor]:

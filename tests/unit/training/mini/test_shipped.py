@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from talent_factory.core.records import read_record
 from talent_factory.training.families import load_base
@@ -66,7 +67,9 @@ def test_the_base_draws_what_it_is_asked_for() -> None:
 def test_diffusers_loads_and_runs_it(tmp_path: Path) -> None:
     from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(FOLDER, local_files_only=True, low_cpu_mem_usage=False)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        FOLDER, local_files_only=True, low_cpu_mem_usage=False, dtype=torch.float32
+    )
     pipeline.set_progress_bar_config(disable=True)
     picture = pipeline(
         "flat portrait of a robot, teal background", num_inference_steps=4, output_type="np"
