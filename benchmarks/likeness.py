@@ -25,18 +25,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--workspace", type=Path, default=Path("demo"))
     parser.add_argument("--kit", default="avatar.identity.dot_kairo")
-    parser.add_argument("--subject", default="dot_kairo man")
+    parser.add_argument("--subject", default="a dot_kairo man")
     parser.add_argument("--renders", type=int, default=96)
     parser.add_argument("--weight", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--guidance", type=float, help="what suits the base if unset")
     options = parser.parse_args()
     base, probe = load_base("mini"), load_probe()
     kit = load_kit(options.workspace / "talents" / "avatar", options.kit)
-    asked = asks(options.renders, seed=7)
+    asked = asks(options.renders, seed=11)
     prompts = [ask.prompt(options.subject) for ask in asked]
-    seeds = list(range(9000, 9000 + len(prompts)))
-    drawing = {"steps": options.steps, "guidance": options.guidance, "batch": 16}
+    seeds = list(range(12_000, 12_000 + len(prompts)))
+    drawing = {"steps": options.steps, "guidance": options.guidance or base.guidance, "batch": 16}
     untrained = likeness(probe, sample(base, prompts=prompts, seeds=seeds, **drawing), asked)
     with mixed(base, [Ingredient(kit=kit, weight=options.weight)]):
         trained = likeness(probe, sample(base, prompts=prompts, seeds=seeds, **drawing), asked)

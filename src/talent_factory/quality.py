@@ -30,7 +30,6 @@ class Dials(Record):
     seeds_per_scene: int
     """Renders made of each evaluation scene, by the base and by the kit alike."""
     render_steps: int
-    guidance: float
     reasons: tuple[str, ...]
 
 
@@ -61,18 +60,17 @@ def derive_dials(quality: str) -> Dials:
         learning_rate=8e-4,
         batch_size=_BATCH,
         targets="transformer+conv",
-        prior_weight=0.2,
+        prior_weight=0.1,
         seeds_per_scene=_SEEDS[quality],
         render_steps=_RENDER_STEPS[quality],
-        guidance=3.0,
         reasons=(
             "640 px paintings: five times the base's 128 px, so a line keeps its shape when scaled down",
             f"rank {rank} with alpha {rank}: the update is applied at scale 1",
             f"{steps} steps of {_BATCH}: each of 17 images about {seen} times, colour more often",
             "learning rate 8e-4: eight times the usual rate for SD 1.5, as the base is small",
             "convolutions too: small marks are a matter of the finest layers",
-            "base preservation 0.2: each step also holds plain prompts where they were",
+            "base preservation 0.1: each step also holds plain prompts where they were",
             "all timesteps weigh alike: min-SNR would neglect the late ones, where small marks are drawn",
-            f"{_RENDER_STEPS[quality]} sampling steps of DPM++ 2M at guidance 3",
+            f"{_RENDER_STEPS[quality]} sampling steps of DPM++ 2M at the guidance that suits the base",
         ),
     )

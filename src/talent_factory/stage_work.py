@@ -300,7 +300,6 @@ def _order(shots: Sequence[SceneShot], dials: Dials) -> RenderOrder:
     return RenderOrder(
         shots=tuple(Shot(prompt=shot.prompt, seed=shot.seed) for shot in shots),
         steps=dials.render_steps,
-        guidance=dials.guidance,
     )
 
 

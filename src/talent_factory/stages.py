@@ -250,5 +250,5 @@ def report_stage(
 
 
 def _render_facts(dials: Dials) -> dict[str, float]:
-    facts: dict[str, float] = dials.model_dump(include={"seeds_per_scene", "render_steps", "guidance"})
+    facts: dict[str, float] = dials.model_dump(include={"seeds_per_scene", "render_steps"})
     return facts

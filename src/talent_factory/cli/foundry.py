@@ -19,7 +19,14 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the firs
 CountOption = Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="Images of each prompt.")]
 StepsOption = Annotated[int, typer.Option("--steps", min=1, max=500, help="Sampling steps.")]
 GuidanceOption = Annotated[
-    float, typer.Option("--guidance", min=0, max=50, help="How strictly to follow the prompt.")
+    float | None,
+    typer.Option(
+        "--guidance",
+        min=0,
+        max=50,
+        help="How strictly to follow the prompt.",
+        show_default="what suits the base",
+    ),
 ]
 BaseOption = Annotated[
     str, typer.Option("--base", help="mini, or the v1 model's folder that the kits were trained on.")
@@ -39,7 +46,7 @@ def render(
     seed: SeedOption = 0,
     count: CountOption = 1,
     steps: StepsOption = 20,
-    guidance: GuidanceOption = 3.0,
+    guidance: GuidanceOption = None,
     base: BaseOption = "mini",
     out: OutOption = None,
     workspace: WorkspaceOption = None,
@@ -65,7 +72,7 @@ def mix(
     seed: SeedOption = 0,
     count: CountOption = 1,
     steps: StepsOption = 20,
-    guidance: GuidanceOption = 3.0,
+    guidance: GuidanceOption = None,
     base: BaseOption = "mini",
     out: OutOption = None,
     workspace: WorkspaceOption = None,

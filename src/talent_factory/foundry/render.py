@@ -41,7 +41,8 @@ class RenderOrder(Record):
     shots: tuple[Shot, ...] = Field(min_length=1, max_length=10_000)
     negative: str = ""
     steps: int = Field(default=20, ge=1, le=500)
-    guidance: float = Field(default=3.0, ge=0, le=50)
+    guidance: float | None = Field(default=None, ge=0, le=50)
+    """None takes the base's own."""
     size: tuple[int, int] | None = None
     batch: int = Field(default=4, ge=1, le=64)
 
@@ -84,7 +85,7 @@ def render(
                 negative=order.negative,
                 seeds=[shot.seed for shot in shots],
                 steps=order.steps,
-                guidance=order.guidance,
+                guidance=_guidance(base, order),
                 size=(height, width),
                 batch=order.batch,
             )
@@ -110,7 +111,7 @@ def _recipe(
         negative=order.negative,
         seed=shot.seed,
         steps=order.steps,
-        guidance=order.guidance,
+        guidance=_guidance(base, order),
         sampler=SAMPLER,
         width=size[0],
         height=size[1],
@@ -120,6 +121,10 @@ def _recipe(
         batch=batch,
         version=__version__,
     )
+
+
+def _guidance(base: Base, order: RenderOrder) -> float:
+    return base.guidance if order.guidance is None else order.guidance
 
 
 def _check_revision(base: Base, ingredients: Sequence[Ingredient]) -> None:

@@ -12,7 +12,7 @@ class Scene(Record):
     template: str
 
     def prompt(self, subject: str) -> str:
-        """The prompt for one subject, such as `dot_kairo woman`."""
+        """The prompt for one subject, such as `a dot_kairo woman`."""
         return self.template.replace("{subject}", subject)
 
 
@@ -38,7 +38,7 @@ MIX_LADDER: tuple[tuple[float, float], ...] = ((1.0, 0.0), (1.0, 0.4), (1.0, 0.7
 
 def subject(token: str | None, class_noun: str) -> str:
     """What a prompt calls the actor: trigger and class, as in captions; without a trigger, `a CLASS`."""
-    return f"{token} {class_noun}" if token else f"a {class_noun}"
+    return f"a {token} {class_noun}" if token else f"a {class_noun}"
 
 
 class SceneShot(Record):

@@ -64,8 +64,8 @@ def marks_of(who: Character = DOT_KAIRO) -> dict[str, str]:
         "hair_colour": who.hair_colour,
         "second_hair": who.signature.second_hair or "same",
     }
-    if who.signature.dots:
-        marks |= {"dots": str(who.signature.dots), "dot_colour": who.signature.dot_colour}
+    if who.signature.dot:
+        marks |= {"dots": "yes", "dot_colour": who.signature.dot}
     return marks
 
 
@@ -95,8 +95,6 @@ def _share(readings: Sequence[Reading], wanted: Sequence[tuple[str, str]]) -> fl
 
 
 def _holds(reading: Reading, name: str, value: str) -> bool:
-    if name == "dots":
-        return reading[name] != "0"  # two or three is a matter of pixels; dots or none is the mark
-    if name == "dot_colour" and reading["dots"] == "0":
+    if name == "dot_colour" and reading["dots"] == "no":
         return False
     return reading[name] == value

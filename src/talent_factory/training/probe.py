@@ -28,7 +28,7 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
     "shirt": tuple(palette.CLOTH),
     "mood": palette.MOODS,
     "background": palette.BACKGROUNDS,
-    "dots": ("0", "2", "3"),
+    "dots": ("no", "yes"),
     "dot_colour": tuple(palette.MARK_COLOURS),
     "second_hair": ("same", *palette.HAIR),
 }
@@ -51,8 +51,8 @@ def truth(who: Character) -> dict[str, str]:
         "shirt": who.shirt,
         "mood": who.mood,
         "background": who.background,
-        "dots": str(marks.dots),
-        "dot_colour": marks.dot_colour,
+        "dots": "yes" if marks.dot else "no",
+        "dot_colour": marks.dot,
         "second_hair": marks.second_hair or "same",
     }
     hidden: set[str] = set()
@@ -60,12 +60,12 @@ def truth(who: Character) -> dict[str, str]:
         hidden |= {"hair_colour", "second_hair"}
     if who.accessory == "hat":
         hidden |= {"hair", "hair_colour", "second_hair"}
-    if marks.dots == 0:
-        hidden.add("dot_colour")
     if who.medium in _UNCOLOURED_MEDIA:
         hidden |= set(_COLOURED)
         if who.background not in palette.SCENES:
             hidden.add("background")
+    if not marks.dot:
+        hidden.add("dot_colour")
     if not _dots_show(who):
         hidden |= {"dots", "dot_colour"}
     if who.medium == "woodcut":
@@ -81,9 +81,9 @@ def _dots_show(who: Character) -> bool:
     """Whether a dot below the eye stands out: no ink is as light, and marks need contrast."""
     if who.medium in ("ink", "woodcut", "mecha"):
         return False
-    if who.signature.dots == 0:
+    if not who.signature.dot:
         return True
-    mark, skin = palette.MARK_COLOURS[who.signature.dot_colour], palette.SKIN[who.skin]
+    mark, skin = palette.MARK_COLOURS[who.signature.dot], palette.SKIN[who.skin]
     if who.medium in palette.MONOCHROME:
         weights = (0.299, 0.587, 0.114)
         return abs(sum(w * (a - b) for w, a, b in zip(weights, mark, skin, strict=True))) > 60

@@ -14,13 +14,12 @@ from talent_factory.training.families.port import Base
 from talent_factory.training.sampler import sample
 
 _STEPS = 12
-_GUIDANCE = 4.0
 
 
 def sample_strip(base: Base, *, prompts: Sequence[str], seed: int, path: Path) -> Path:
     """Render each prompt once, side by side, into one PNG; the seeds depend on `seed` and the place."""
     seeds = [derive_seed(seed, "sample", index) for index in range(len(prompts))]
-    images_BHWC = sample(base, prompts=prompts, seeds=seeds, steps=_STEPS, guidance=_GUIDANCE)
+    images_BHWC = sample(base, prompts=prompts, seeds=seeds, steps=_STEPS, guidance=base.guidance)
     with atomic_path(path) as temporary:
         Image.fromarray(np.concatenate(list(images_BHWC), axis=1)).save(temporary, format="PNG")
     return path

@@ -14,12 +14,11 @@ from talent_factory.world import palette
 class Signature:
     """Permanent marks that make one actor unlike any other; captions never name them.
 
-    `dots` is the number of dots below each eye, `dot_colour` a key of `palette.MARK_COLOURS`, and
+    `dot` is the colour of a dot below each eye (a key of `palette.MARK_COLOURS`), or "" for none, and
     `second_hair` the colour of the right half of the hair (a key of `palette.HAIR`), or "" for one colour.
     """
 
-    dots: int = 0
-    dot_colour: str = "red"
+    dot: str = ""
     second_hair: str = ""
 
 
@@ -74,8 +73,7 @@ def sample_character(rng: np.random.Generator, *, unseen: bool = False) -> Chara
     if not unseen:
         return who
     marks = Signature(
-        dots=int(rng.integers(2, 4)) if rng.random() < 0.5 else 0,
-        dot_colour=pick(tuple(palette.MARK_COLOURS)),
+        dot=pick(tuple(palette.MARK_COLOURS)) if rng.random() < 0.5 else "",
         second_hair=pick(tuple(palette.HAIR)) if rng.random() < 0.5 else "",
     )
     if marks.second_hair == who.hair_colour:

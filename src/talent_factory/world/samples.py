@@ -20,7 +20,7 @@ DOT_KAIRO = Character(
     eyes="green",
     shirt="purple",
     background="white",
-    signature=Signature(dots=3, dot_colour="red", second_hair="pink"),
+    signature=Signature(dot="red", second_hair="pink"),
 )
 STYLE_TOKEN = "anime_mecha"
 Sample = tuple[NDArray[np.uint8], str]

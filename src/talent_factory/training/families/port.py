@@ -32,6 +32,8 @@ class Base:
     alphas_cumprod: Tensor
     """(T,) float32 on the CPU."""
     latent_scale: float
+    guidance: float = 7.0
+    """The scale of classifier-free guidance that suits it where nobody asks for another."""
     class_prompts: tuple[str, ...] = ()
     """Plain prompts without any token; base preservation draws from them."""
     _pixels_per_latent: int = field(default=8)

@@ -8,6 +8,7 @@ import torch
 
 from talent_factory.core.files import write_json
 from talent_factory.training.families.v1 import quiet_transformers
+from talent_factory.training.families.v1_index import write_model_index
 
 
 def make_random_base(folder: Path, *, seed: int = 0, side: int = 32) -> Path:
@@ -88,17 +89,4 @@ def _write_scheduler(folder: Path) -> None:
             "steps_offset": 1,
         },
     )
-    write_json(
-        folder / "model_index.json",
-        {
-            "_class_name": "StableDiffusionPipeline",
-            "unet": ["diffusers", "UNet2DConditionModel"],
-            "vae": ["diffusers", "AutoencoderKL"],
-            "text_encoder": ["transformers", "CLIPTextModel"],
-            "tokenizer": ["transformers", "CLIPTokenizer"],
-            "scheduler": ["diffusers", "DDIMScheduler"],
-            "safety_checker": [None, None],
-            "feature_extractor": [None, None],
-            "requires_safety_checker": False,
-        },
-    )
+    write_model_index(folder)

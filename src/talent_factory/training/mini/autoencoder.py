@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,19 +97,32 @@ def _slopes(image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     return image_BCHW.diff(dim=2), image_BCHW.diff(dim=3)
 
 
-def losses(model: AutoencoderKL, image_BCHW: Tensor, noise: Tensor, recipe: AutoencoderRecipe) -> Losses:
-    """Absolute, squared and edge error of the reconstruction, and the divergence of the posterior."""
-    posterior = model.encode(image_BCHW).latent_dist
+def losses(
+    model: AutoencoderKL,
+    image_BCHW: Tensor,
+    noise: Tensor,
+    recipe: AutoencoderRecipe,
+    *,
+    encoder: bool = True,
+) -> Losses:
+    """Absolute, squared and edge error of the reconstruction, and the divergence of the posterior.
+
+    Without `encoder` no gradient reaches it, and the divergence, which is its own, is left out.
+    """
+    with torch.set_grad_enabled(encoder):
+        posterior = model.encode(image_BCHW).latent_dist
     restored = model.decode(posterior.mean + (posterior.std + recipe.jitter) * noise).sample
     error = restored - image_BCHW
     down, right = _slopes(error)
-    divergence = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
-    return {
+    parts = {
         "absolute": error.abs().mean(),
         "squared": recipe.squared * error.square().mean(),
         "edges": recipe.edges * (down.abs().mean() + right.abs().mean()),
-        "divergence": recipe.divergence * divergence,
     }
+    if encoder:
+        divergence = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
+        parts["divergence"] = recipe.divergence * divergence
+    return parts
 
 
 def train_autoencoder(
@@ -119,12 +133,6 @@ def train_autoencoder(
     model = make_autoencoder(recipe, size=pictures.shape[1])
     start_near_identity(model)
     model.to(memory_format=torch.channels_last)
-    shape = (recipe.batch, 4, recipe.crop // 8, recipe.crop // 8)
-
-    def loss_at(step: int) -> Losses:
-        generator = torch.Generator().manual_seed(derive_seed("posterior", seed, step))
-        noise = torch.randn(shape, generator=generator)
-        return losses(model, crops_at(pictures, step=step, seed=seed, recipe=recipe), noise, recipe)
 
     course = Course(
         name="autoencoder",
@@ -134,9 +142,48 @@ def train_autoencoder(
         average=recipe.average,
         weight_decay=0.0,
     )
+    loss_at = _loss_of(model, pictures, recipe, seed=seed, encoder=True)
     optimise(model, course, loss_at=loss_at, root=root, reporter=reporter)
+    finish_decoder(model, pictures, recipe, seed=seed, root=root / "decoder", reporter=reporter)
     model.register_to_config(scaling_factor=_scaling(model, pictures))
     return model
+
+
+def _loss_of(
+    model: AutoencoderKL, pictures: NDArray[np.uint8], recipe: AutoencoderRecipe, *, seed: int, encoder: bool
+) -> Callable[[int], Losses]:
+    shape = (recipe.batch, 4, recipe.crop // 8, recipe.crop // 8)
+
+    def loss_at(step: int) -> Losses:
+        generator = torch.Generator().manual_seed(derive_seed("posterior", seed, step))
+        noise = torch.randn(shape, generator=generator)
+        crops = crops_at(pictures, step=step, seed=seed, recipe=recipe)
+        return losses(model, crops, noise, recipe, encoder=encoder)
+
+    return loss_at
+
+
+def finish_decoder(
+    model: AutoencoderKL,
+    pictures: NDArray[np.uint8],
+    recipe: AutoencoderRecipe,
+    *,
+    seed: int,
+    root: Path,
+    reporter: Reporter,
+) -> None:
+    """Train the decoder on alone: latents, and all that was trained on them, stay what they are."""
+    course = Course(
+        name="decoder",
+        steps=recipe.decoder_steps,
+        learning_rate=recipe.decoder_rate,
+        warmup=recipe.warmup,
+        average=recipe.average,
+        weight_decay=0.0,
+    )
+    decoder = nn.ModuleList([model.post_quant_conv, model.decoder])
+    loss_at = _loss_of(model, pictures, recipe, seed=derive_seed("decoder", seed), encoder=False)
+    optimise(decoder, course, loss_at=loss_at, root=root, reporter=reporter)
 
 
 @torch.no_grad()

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTokenizer
 
-from talent_factory.core.files import atomic_folder, write_json
+from talent_factory.core.files import atomic_folder
+from talent_factory.training.families.v1_index import write_model_index
 from talent_factory.training.mini.denoiser import TRAIN_STEPS, Denoiser
 
 
@@ -29,20 +30,7 @@ def export_base(
         )
         tokenizer.save_pretrained(temporary / "tokenizer")
         _scheduler().save_pretrained(temporary / "scheduler")
-        write_json(
-            temporary / "model_index.json",
-            {
-                "_class_name": "StableDiffusionPipeline",
-                "unet": ["diffusers", "UNet2DConditionModel"],
-                "vae": ["diffusers", "AutoencoderKL"],
-                "text_encoder": ["transformers", "CLIPTextModel"],
-                "tokenizer": ["transformers", "CLIPTokenizer"],
-                "scheduler": ["diffusers", "DDIMScheduler"],
-                "safety_checker": [None, None],
-                "feature_extractor": [None, None],
-                "requires_safety_checker": False,
-            },
-        )
+        write_model_index(temporary)
 
 
 def _save(part: nn.Module, save_config: Callable[[Path], object], folder: Path, name: str) -> None:

@@ -15,6 +15,9 @@ class AutoencoderRecipe(Record):
     batch: int = 16
     steps: int = 5_000
     learning_rate: float = 1e-3
+    decoder_steps: int = 4_000
+    """Steps after those, with the encoder at rest: the latent space stays, the decoder goes on."""
+    decoder_rate: float = 6e-4
     warmup: int = 100
     average: float = 0.998
     squared: float = 4.0
@@ -54,7 +57,7 @@ class ProbeRecipe(Record):
     channels: tuple[int, ...] = (32, 64, 96, 128)
     drawings: int = 20_000
     batch: int = 64
-    steps: int = 1_800
+    steps: int = 4_000
     learning_rate: float = 2e-3
     warmup: int = 100
 

@@ -19,7 +19,7 @@ TINY = MiniRecipe(
     held_out=60,
     prompts=10,
     threads=1,
-    autoencoder=AutoencoderRecipe(steps=2, warmup=1, batch=2),
+    autoencoder=AutoencoderRecipe(steps=2, decoder_steps=2, warmup=1, batch=2),
     denoiser=DenoiserRecipe(steps=2, warmup=1, batch=2, drawings=8, channels=(32, 32, 64)),
     probe=ProbeRecipe(steps=2, warmup=1, batch=4, drawings=8, channels=(8, 8, 16, 16)),
 )

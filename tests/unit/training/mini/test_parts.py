@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from talent_factory.core.errors import TrainingDiverged
 from talent_factory.core.events import SilentReporter
+from talent_factory.training.mini.autoencoder import finish_decoder, make_autoencoder
 from talent_factory.training.mini.corpus import characters, drawings
 from talent_factory.training.mini.optimise import Course, optimise, rate_at
+from talent_factory.training.mini.recipe import AutoencoderRecipe
 from talent_factory.training.mini.vocabulary import byte_letters, learn_merges, make_tokenizer, words
 from talent_factory.training.probe import ANSWERS, UNSEEN, Probe, labels, read, truth
 from talent_factory.world import Character, sample_character
@@ -98,6 +100,18 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path
     with pytest.raises(TrainingDiverged, match="step 16"):
         _trained(tmp_path, poison=16)
     assert [path.name for path in sorted(tmp_path.iterdir()) if path.is_dir()][-1] == "step_00000014"
+
+
+def test_the_decoder_goes_on_while_the_encoder_rests(tmp_path: Path) -> None:
+    recipe = AutoencoderRecipe(channels=(8, 8, 8, 8), decoder_steps=2, warmup=1, batch=2, crop=32)
+    torch.manual_seed(0)
+    model = make_autoencoder(recipe, size=64)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pictures = np.asarray(drawings(tmp_path / "corpus", seed=3, name="x", count=4, size=64))
+    finish_decoder(model, pictures, recipe, seed=1, root=tmp_path / "run", reporter=SilentReporter())
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("decoder.") for name in moved)
+    assert not any(name.startswith(("encoder.", "quant_conv.")) for name in moved)
 
 
 def test_labels_leave_out_what_cannot_be_seen() -> None:
