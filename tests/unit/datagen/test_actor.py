@@ -193,7 +193,7 @@ def test_a_full_disk_stops_the_cast_and_keeps_what_is_there(tmp_path: Path) -> N
     again = BlockEditor(in_flight=1)
     assert len(_cast(tmp_path, again).done) == 17
     assert again.painted[0] == "manga"
-    assert 3 <= len(again.painted) <= 5
+    assert len(again.painted) <= 5  # what others finished in the meantime is taken over
 
 
 def test_lost_and_changed_images_are_made_again_stray_ones_are_taken_over(tmp_path: Path) -> None:
