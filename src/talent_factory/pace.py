@@ -5,12 +5,12 @@ from __future__ import annotations
 from talent_factory.quality import Dials
 from talent_factory.stage_book import Cost
 
-# Measured on two x86 cores with the embedded base (128 px); benchmarks/README.md has the commands.
-_TORCH_START_SECONDS = 6.0
+# Measured on two x86 cores with the embedded base (128 px) by `make demo`, and rounded up by about a quarter.
+_TORCH_START_SECONDS = 5.0
 _TORCH_MEMORY_MB = 900.0
-_SECONDS_PER_PAINTED_MEGAPIXEL = 1.7
-_SECONDS_PER_TRAINED_IMAGE = 0.05
-_SECONDS_PER_DENOISED_IMAGE = 0.022
+_SECONDS_PER_PAINTED_MEGAPIXEL = 0.6
+_SECONDS_PER_TRAINED_IMAGE = 0.032
+_SECONDS_PER_DENOISED_IMAGE = 0.012
 _MEMORY_PER_PAINTED_MEGAPIXEL = 90.0
 _EMBEDDED_SIDE = 128
 
