@@ -186,14 +186,14 @@ def _make(slot: CastSlot, cast: CastManifest, out: Path, editor: ImageEditor) ->
 def _await_job(editor: ImageEditor, job: str) -> bytes:
     deadline = time.monotonic() + _JOB_LIMIT_S
     pause = 0.01
-    while (state := editor.poll(job)) in ("queued", "running"):
+    while (status := editor.poll(job)).state in ("queued", "running"):
         if time.monotonic() > deadline:
             editor.cancel(job)
             raise ProviderError(f"job {job} was not ready after {_JOB_LIMIT_S // 60} minutes")
         time.sleep(pause)
         pause = min(2.0, pause * 1.5)
-    if state != "succeeded":
-        raise ProviderError(f"job {job} {state}")
+    if status.state != "succeeded":
+        raise ProviderError(f"job {job} {status.state}")
     return editor.fetch(job)
 
 

@@ -78,8 +78,8 @@ class Capabilities(Record):
 class ImageEditor(Protocol):
     """An image provider, safe to use from several threads; no method blocks longer than one image takes.
 
-    Every method may raise ProviderError; the kinds in `core.errors` (ProviderBusy, SubmitUnknown, ...) tell the
-    caller what is safe to do next.
+    Every method may raise ProviderError; the kinds in `core.errors` (ProviderBusy, SubmitUnknown, ...) tell
+    the caller what is safe to do next. ProviderUnreachable from poll, fetch or cancel is worth another try.
     """
 
     @property
@@ -92,7 +92,7 @@ class ImageEditor(Protocol):
         ...
 
     def payload(self, request: EditRequest) -> dict[str, object]:
-        """What `submit` would send, for records and debugging: pictures as {"sha256", "bytes"}, never a key."""
+        """What `submit` would send, for records: pictures as {"sha256", "bytes"}, never a key."""
         ...
 
     def submit(self, request: EditRequest) -> str:
