@@ -8,6 +8,7 @@ from typing import Literal
 from talent_factory.core.errors import DatasetError, FileError, PartialResult
 from talent_factory.core.files import sha256_bytes
 from talent_factory.core.records import Record, read_record
+from talent_factory.datagen.quality.verdict import Check
 from talent_factory.datagen.recipes import CaptionWords, Group
 
 CAST_FILE = "cast.json"
@@ -57,6 +58,7 @@ class CastSlot(Record):
     width: int = 0
     height: int = 0
     error: str = ""
+    checks: tuple[Check, ...] = ()
 
 
 class CastManifest(Record):
