@@ -127,6 +127,10 @@ class Http:
         request = self._request("POST", path, content=content, headers=extra | dict(headers or {}))
         return self._answer(request, submit=submit, judge=judge)
 
+    def put(self, path: str, *, judge: Judge | None = None) -> Answer:
+        """PUT without a body and read JSON; for what may be said twice, such as giving a job up."""
+        return self._answer(self._request("PUT", path), submit=False, judge=judge)
+
     def post_form(
         self,
         path: str,
