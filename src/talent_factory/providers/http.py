@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import ssl
 import time
 import weakref
@@ -326,9 +327,11 @@ def retry_after(answer: Answer, *, default: float = 5.0) -> float:
     header = answer.headers.get("retry-after", "")
     for value in (header, answer.facts().get("retry_after")):
         try:
-            return min(_MAX_WAIT_S, max(0.0, float(str(value))))
+            seconds = float(str(value))
         except ValueError:
             continue
+        if not math.isnan(seconds):
+            return min(_MAX_WAIT_S, max(0.0, seconds))
     moment = _date(header)
     if moment is not None:
         now = answer.moment or datetime.now(UTC)

@@ -473,6 +473,15 @@ def test_a_list_that_fails_is_not_an_empty_one(
             editor.find(3)
 
 
+def test_a_list_that_lags_shows_the_job_later(portrait: Path) -> None:
+    with FakeReplicate(Behaviour(listing_lag_s=30)) as server:
+        editor = editor_of(server)
+        job = editor.submit(ask(portrait))
+        assert editor.find(3) is None
+        server.skew_s = 31
+        assert editor.find(3) == job
+
+
 # ---------------------------------------------------------------- many at once, another process
 
 
