@@ -76,7 +76,69 @@ def _replicate(settings: EditorSettings) -> ImageEditor:
     )
 
 
+def _fal(settings: EditorSettings) -> ImageEditor:
+    from talent_factory.providers.fal import FalEditor
+
+    return FalEditor(
+        model=settings.model,
+        key=settings.key,
+        base_url=settings.base_url,
+        models_file=settings.models_file,
+    )
+
+
+def _bfl(settings: EditorSettings) -> ImageEditor:
+    from talent_factory.providers.bfl import BflEditor
+
+    return BflEditor(
+        model=settings.model,
+        key=settings.key,
+        base_url=settings.base_url,
+        models_file=settings.models_file,
+    )
+
+
+def _openai(settings: EditorSettings) -> ImageEditor:
+    from talent_factory.providers.openai_images import OpenAIImages
+
+    return OpenAIImages(
+        model=settings.model,
+        key=settings.key,
+        base_url=settings.base_url,
+        models_file=settings.models_file,
+    )
+
+
+def _gemini(settings: EditorSettings) -> ImageEditor:
+    from talent_factory.providers.gemini_images import GeminiImages
+
+    return GeminiImages(
+        model=settings.model,
+        key=settings.key,
+        base_url=settings.base_url,
+        models_file=settings.models_file,
+    )
+
+
+def _comfyui(settings: EditorSettings) -> ImageEditor:
+    from talent_factory.providers.comfyui import ComfyUI
+
+    return ComfyUI(model=settings.model, base_url=settings.base_url, models_file=settings.models_file)
+
+
+def _diffusers(settings: EditorSettings) -> ImageEditor:
+    from talent_factory.providers.diffusers_local import DEFAULT_MODEL, LocalDiffusers
+
+    return LocalDiffusers(settings.model or DEFAULT_MODEL)
+
+
 _MAKERS: dict[str, Callable[[EditorSettings], ImageEditor]] = {
     "embedded": _embedded,
     "replicate": _replicate,
+    "fal": _fal,
+    "bfl": _bfl,
+    "openai": _openai,
+    "gemini": _gemini,
+    "comfyui": _comfyui,
+    "diffusers": _diffusers,
 }
