@@ -8,16 +8,18 @@ import logging
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from PIL import Image
 
 from contract.image_editor import ImageEditorContract, picture_size
+from servers.loopback import Faults
 from servers.replicate import TOKEN, Behaviour, FakeReplicate
 from talent_factory.core.errors import (
     ProviderBusy,
@@ -31,6 +33,7 @@ from talent_factory.providers.catalog import make_editor
 from talent_factory.providers.port import EditRequest, ImageEditor, JobStatus
 from talent_factory.providers.replicate import ReplicateEditor
 
+T = TypeVar("T")
 NOW = datetime.now(UTC)
 
 
@@ -500,6 +503,50 @@ def test_forty_threads_get_forty_images(portrait: Path) -> None:
         assert server.paid() == dict.fromkeys(range(40), 1)
         assert server.delivered() == dict.fromkeys(range(40), 1)
         assert server.most_in_flight > 1
+
+
+def test_who_does_what_the_errors_say_pays_once_for_each_image(portrait: Path) -> None:
+    rates = {f"submit:{fault}": 0.08 for fault in ("reset-before", "reset-after", "500-before", "500-after")}
+    rates |= {"submit:garbage": 0.08, "submit:429": 0.08, "poll:500": 0.1, "poll:reset": 0.1}
+    rates |= {"list:500": 0.1, "list:reset": 0.1, "download:truncated": 0.2, "download:reset": 0.1}
+    behaviour = Behaviour(after_polls=2, page_size=10, time_scale=0.001, retention_s=3_600_000)
+    with FakeReplicate(behaviour, faults=Faults(seed=5, rates=rates)) as server:
+        editor = editor_of(server)
+
+        def submit(request: EditRequest) -> str:
+            while True:
+                try:
+                    return editor.submit(request)
+                except (ProviderBusy, ProviderUnreachable):
+                    continue
+                except SubmitUnknown:
+                    job = patient(lambda: editor.find(request.seed))
+                    if job is not None:
+                        return job
+
+        def one(seed: int) -> bytes:
+            job = submit(ask(portrait, seed=seed))
+            while patient(lambda: editor.poll(job)).state != "succeeded":
+                pass
+            return patient(lambda: editor.fetch(job))
+
+        with ThreadPoolExecutor(12) as pool:
+            images = list(pool.map(one, range(80)))
+        assert server.paid() == dict.fromkeys(range(80), 1)
+        assert len(set(images)) == 80
+        assert all(picture_size(image) == (192, 108) for image in images)
+        # the faults did happen: many more requests than a quiet day needs
+        assert server.counts["submit"] > 90
+        assert server.counts["download"] > 90
+
+
+def patient(call: Callable[[], T]) -> T:
+    """The outcome of what may be asked again."""
+    while True:
+        try:
+            return call()
+        except (ProviderBusy, ProviderUnreachable):
+            continue
 
 
 def test_the_server_outlives_its_client_in_a_process_of_its_own(portrait: Path, tmp_path: Path) -> None:
