@@ -12,7 +12,7 @@ from pathlib import Path
 from talent_factory.core.errors import ProviderBusy, ProviderError, ProviderRefused
 from talent_factory.providers.address import api_key, endpoint
 from talent_factory.providers.asking import check_request
-from talent_factory.providers.held import HeldPictures
+from talent_factory.providers.held import Answered, HeldPictures
 from talent_factory.providers.http import Answer, Http, Service, retry_after
 from talent_factory.providers.models import model_card
 from talent_factory.providers.pictures import Picture, Portraits, checked_image
@@ -81,11 +81,11 @@ class GeminiImages:
 
     def submit(self, request: EditRequest) -> str:
         """Have the picture made; an answer without one becomes a failed job that says why."""
-        picture = self._portraits.of(request)
-        answer = self._http.post(
-            self._path, self._body(request, _inline(picture)), submit=True, judge=self._judge
-        )
-        facts = answer.facts()
+        body = self._body(request, _inline(self._portraits.of(request)))
+        try:
+            facts = self._http.post(self._path, body, submit=True, judge=self._judge).facts()
+        except Answered as failed:
+            return self._held.fail(request.seed, failed.status)
         try:
             data = checked_image(_image(facts), service="Gemini")
         except ProviderError as error:
@@ -147,13 +147,16 @@ class GeminiImages:
             return ProviderBusy(
                 f"Gemini asks to wait: {message}", remedy="nothing was paid", retry_after_s=wait
             )
-        if answer.status in (500, 503, 504):
-            # by Google's own word a request that ends in an error is not charged
+        if answer.status == 503:
             wait = retry_after(answer, default=10.0)
             return ProviderBusy(
-                f"Gemini failed (HTTP {answer.status}): {message}",
-                remedy="nothing was paid",
-                retry_after_s=wait,
+                f"Gemini is overloaded: {message}", remedy="nothing was paid", retry_after_s=wait
+            )
+        if answer.status in (500, 504):
+            # by Google's own word a request that ends in an error is not charged
+            words = f"HTTP {answer.status}: {message}"
+            return Answered(
+                JobStatus(state="failed", code="internal", message=words, transient=True, billed=False)
             )
         return None
 

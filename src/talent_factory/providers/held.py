@@ -15,6 +15,14 @@ from talent_factory.core.files import write_bytes
 from talent_factory.providers.port import JobStatus
 
 
+class Answered(ProviderError):
+    """A submission that was answered, and not with a picture: a failed job rather than a lost one."""
+
+    def __init__(self, status: JobStatus) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
 @dataclass
 class _Held:
     seed: int

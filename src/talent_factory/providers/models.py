@@ -43,6 +43,7 @@ class ModelCard(Record):
     max_seed: int = Field(default=2**31 - 1, ge=1, lt=2**63)
     network: bool = True
     recoverable: bool = False
+    resumable: bool = False
     input: dict[str, str] = Field(default_factory=dict)
     fixed: dict[str, str | bool | int | float] = Field(default_factory=dict)
     retired_on: date | None = None
@@ -76,6 +77,7 @@ class ModelCard(Record):
             max_seed=self.max_seed,
             network=self.network,
             recoverable=self.recoverable,
+            resumable=self.recoverable or self.resumable,
             safety=self.safety,
             result_ttl_s=self.result_ttl_s,
         )

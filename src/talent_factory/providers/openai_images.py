@@ -13,7 +13,7 @@ from talent_factory.core.errors import ContentFlagged, ProviderBusy, ProviderErr
 from talent_factory.providers.address import api_key, endpoint
 from talent_factory.providers.asking import check_request
 from talent_factory.providers.embedded.framing import canvas_size
-from talent_factory.providers.held import HeldPictures
+from talent_factory.providers.held import Answered, HeldPictures
 from talent_factory.providers.http import Answer, Http, Service, retry_after
 from talent_factory.providers.models import model_card
 from talent_factory.providers.pictures import Portraits, checked_image
@@ -87,13 +87,16 @@ class OpenAIImages:
         form = self._form(request)
         picture = self._portraits.of(request)
         suffix = picture.kind.partition("/")[2].replace("jpeg", "jpg")
-        answer = self._http.post_form(
-            "/v1/images/edits",
-            files=[("image[]", (f"portrait.{suffix}", picture.data, picture.kind))],
-            data=form,
-            submit=True,
-            judge=self._judge,
-        )
+        try:
+            answer = self._http.post_form(
+                "/v1/images/edits",
+                files=[("image[]", (f"portrait.{suffix}", picture.data, picture.kind))],
+                data=form,
+                submit=True,
+                judge=self._judge,
+            )
+        except Answered as failed:
+            return self._held.fail(request.seed, failed.status)
         try:
             data = cut_to_aspect(checked_image(_image(answer), service="OpenAI"), request.aspect)
         except ProviderError as error:
@@ -156,6 +159,10 @@ class OpenAIImages:
                 f"the OpenAI account has no credit left: {message}",
                 remedy=f"add credit to the account behind {KEY_VARIABLE}, then resume",
             )
+        if answer.status == 500:
+            # the service itself says that it failed: there is no picture that could be lost
+            words = f"HTTP 500: {message}"
+            return Answered(JobStatus(state="failed", code="server-error", message=words, transient=True))
         if answer.status == 503:
             # the service itself says that it is overloaded: it did not begin
             wait = retry_after(answer, default=15.0)

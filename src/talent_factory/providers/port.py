@@ -53,8 +53,9 @@ class Capabilities(Record):
     `methods` names the method behind each medium ("xdog-hatch-1"), for provenance. A medium in
     `augmentations` is the portrait itself in another light or place, never a newly generated photograph; a
     manifest must say so. `safety` is the range of `safety_tolerance` that is taken together with an image.
-    `recoverable` says that `find` and `poll` work from another process (a job survives ours); `max_seed` is
-    the greatest seed that is taken. `result_ttl_s` is how long a finished image is kept, in seconds.
+    `recoverable` says that `find` and `poll` work from another process (a job survives ours); `resumable`
+    that `poll` and `fetch` do, given the id, where nothing can be found by its seed. `max_seed` is the
+    greatest seed that is taken. `result_ttl_s` is how long a finished image is kept, in seconds.
     """
 
     model: str = ""
@@ -69,6 +70,7 @@ class Capabilities(Record):
     max_seed: int = 2**31 - 1
     network: bool = True
     recoverable: bool = False
+    resumable: bool = False
     safety: tuple[int, int] | None = None
     result_ttl_s: float | None = None
     methods: dict[str, str] = Field(default_factory=dict)

@@ -107,6 +107,7 @@ def test_a_job_is_polled_from_another_process(server: FakeBfl, portrait: Path) -
     assert picture_size(other.fetch(job)) == (128, 64)
     assert other.find(3) is None  # the API lists nothing
     assert not other.capabilities().recoverable
+    assert other.capabilities().resumable
 
 
 @pytest.mark.parametrize(

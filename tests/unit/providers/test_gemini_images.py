@@ -85,7 +85,6 @@ def test_what_the_model_cannot_do_is_refused_before_anything_is_sent(
         ("key", ProviderRefused, "GEMINI_API_KEY"),
         ("404", ProviderRefused, "not found"),
         ("429", ProviderBusy, "quota"),
-        ("500", ProviderBusy, "internal error"),
         ("503", ProviderBusy, "overloaded"),
         ("html", SubmitUnknown, "lost"),
         ("reset-before", SubmitUnknown, "lost"),
@@ -117,6 +116,7 @@ def test_a_busy_service_says_how_long(server: FakeGemini, portrait: Path) -> Non
     [
         ("blocked", "prohibited_content", True, "without a picture"),
         ("safety", "image_safety", True, "Unable to show it"),
+        ("500", "internal", False, "internal error"),
         ("text", "no-image", False, "rather describe it"),
         ("truncated", "no-image", False, ""),
     ],

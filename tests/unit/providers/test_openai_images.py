@@ -114,7 +114,6 @@ def test_too_narrow_pictures_are_refused_before_anything_is_sent(server: FakeOpe
         ("429", ProviderBusy, "Rate limit"),
         ("429-quota", ProviderRefused, "no credit"),
         ("503", ProviderBusy, "overloaded"),
-        ("500", SubmitUnknown, "lost"),
         ("html", SubmitUnknown, "lost"),
         ("reset-before", SubmitUnknown, "lost"),
         ("reset-after", SubmitUnknown, "lost"),
@@ -139,6 +138,14 @@ def test_a_busy_service_says_how_long_in_words(server: FakeOpenAI, portrait: Pat
     with pytest.raises(ProviderBusy) as caught:
         editor_of(server).submit(ask(portrait))
     assert caught.value.retry_after_s == 12
+
+
+def test_a_failure_that_the_service_admits_may_be_tried_again(server: FakeOpenAI, portrait: Path) -> None:
+    server.faults.plan("submit", "500")
+    editor = editor_of(server)
+    status = editor.poll(editor.submit(ask(portrait)))
+    assert (status.state, status.code, status.transient) == ("failed", "server-error", True)
+    assert editor.poll(editor.submit(ask(portrait))).state == "succeeded"
 
 
 @pytest.mark.parametrize("fault", ["no-image", "not-image", "truncated"])
