@@ -201,3 +201,13 @@ def test_a_portrait_that_is_no_picture_is_refused(tmp_path: Path) -> None:
 def test_no_steps_are_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         LocalDiffusers(index(tmp_path / "m"), steps=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("offload", [False, True])
+def test_a_seed_means_the_same_picture_on_an_accelerator(klein: Path, portrait: Path, offload: bool) -> None:
+    first, second = (LocalDiffusers(klein, steps=2, device="cuda", offload=offload) for _ in range(2))
+    pictures = [editor.fetch(editor.submit(ask(portrait))) for editor in (first, second)]
+    assert picture_size(pictures[0]) == (96, 54)
+    assert pictures[0] == pictures[1]
+    assert pictures[0] != first.fetch(first.submit(ask(portrait, seed=4)))
