@@ -29,6 +29,12 @@ def code_of(error: BaseException) -> str:
     return found[1] if found else ""
 
 
+def lost_answer(error: BaseException) -> bool:
+    """Whether a request was cut off, so that nobody knows if it was carried out."""
+    text = str(error)
+    return not code_of(error) and ("kind: Interrupted" in text or "kind: Timeout" in text)
+
+
 def lacks_conditions(error: BaseException) -> bool:
     """Whether the server does not know "put only if there is nothing yet" (If-None-Match)."""
     return code_of(error) in ("NotImplemented", "501") or isinstance(error, NotImplementedError)
@@ -45,9 +51,9 @@ def explain(error: BaseException, *, doing: str, where: str) -> StorageError:
         return StorageError(f"{head}: {_KEYS[code]} ({code})", remedy=_CHECK_KEYS)
     if code == "RequestTimeTooSkewed":
         return StorageError(f"{head}: this machine's clock is wrong", remedy="set the clock, then try again")
-    if code in _REGION or code in ("301", "307"):
+    if code in _REGION or code in ("301", "307") or "BareRedirect" in str(error):
         return StorageError(
-            f"{head}: the bucket is in another region ({code})",
+            f"{head}: the bucket is in another region ({code or 'redirect'})",
             remedy="set AWS_REGION to the bucket's region",
         )
     if code in ("401", "403", "AccessDenied", "AllAccessDisabled", "AccountProblem"):
@@ -57,8 +63,13 @@ def explain(error: BaseException, *, doing: str, where: str) -> StorageError:
         )
     if code in ("404", "NoSuchKey"):
         return StorageError(f"{head} has no such object", remedy="list what is there, or put it there first")
+    if code == "400":
+        # a HEAD is answered without words; this is what a wrong region or malformed key looks like then
+        return StorageError(f"{head} does not take the request (400)", remedy="check AWS_REGION and the keys")
     if code:
         return StorageError(f"{head} answered {code}", remedy=_AGAIN)
+    if "Unable to extract metadata" in str(error):
+        return StorageError(f"{head} does not answer as S3 does", remedy="check AWS_ENDPOINT_URL")
     if _unreachable(error):
         return StorageError(
             f"{head} cannot be reached", remedy="check the network and AWS_ENDPOINT_URL, then try again"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from talent_factory.core.errors import StorageError, TalentError, UsageError
 from talent_factory.core.files import sha256_bytes
-from talent_factory.storage.explain import code_of, explain, lacks_conditions
+from talent_factory.storage.explain import code_of, explain, lacks_conditions, lost_answer
 from talent_factory.storage.keys import checked_key, checked_prefix, content_type_of, quoted
 from talent_factory.storage.port import Entry, Stored
 
@@ -134,19 +135,26 @@ class ObjectStore:
 
     def _write(self, key: str, data: bytes, content_type: str, *, create: bool) -> bool:
         """Send the bytes; False when `create` was asked and something is there already."""
-        from obstore.exceptions import AlreadyExistsError, BaseError
+        from obstore.exceptions import AlreadyExistsError
 
         labels = cast("Attributes", {"Content-Type": content_type, _DIGEST: sha256_bytes(data)})
-        if create and self._conditions:
+        # the library repeats what may be repeated, but no conditional put whose answer was lost; ours may be:
+        # if the first one arrived, the next finds its own bytes
+        for pause in (0.2, 0.8, 3.2, None):
+            if not (create and self._conditions):
+                break
             try:
                 self._inner.put(key, data, attributes=labels, mode="create", use_multipart=False)
                 return True
             except AlreadyExistsError:
                 return False
-            except (BaseError, NotImplementedError) as error:
-                if not lacks_conditions(error):
+            except _failures() as error:
+                if lacks_conditions(error):
+                    self._conditions = False
+                elif pause is None or not lost_answer(error):
                     raise
-                self._conditions = False
+                else:
+                    time.sleep(pause)
         # one request, never parts: the bucket then holds all of it or nothing
         self._inner.put(key, data, attributes=labels, use_multipart=False)
         return True

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from contract.store import StoreContract
 from servers.s3 import S3Server, moto_server, rclone_server
-
 from talent_factory.storage.catalog import open_store
 from talent_factory.storage.local import LocalStore
 from talent_factory.storage.objects import memory_store
