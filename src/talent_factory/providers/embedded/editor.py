@@ -16,6 +16,7 @@ from talent_factory.core.errors import ProviderError
 from talent_factory.providers.embedded.framing import canvas_size
 from talent_factory.providers.embedded.painter import MEDIA, paint
 from talent_factory.providers.embedded.raster import U8
+from talent_factory.providers.embedded.stylist import STYLE_MEDIA, SUBJECTS, paint_style
 from talent_factory.providers.port import Capabilities, EditRequest, JobState, JobStatus
 
 # Small and quick: the pictures are noisy, so a higher level costs seconds and gains little.
@@ -52,13 +53,13 @@ class EmbeddedPainter:
     def capabilities(self) -> Capabilities:
         """Every medium of `MEDIA`, any aspect, free of charge, as many at once as there are cores."""
         return Capabilities(
-            media=tuple(MEDIA),
+            media=(*MEDIA, *STYLE_MEDIA),
             any_aspect=True,
             max_in_flight=os.cpu_count() or 1,
             seed=True,
             max_seed=2**63 - 1,
             network=False,
-            methods={medium: recipe.method for medium, recipe in MEDIA.items()},
+            methods={medium: recipe.method for medium, recipe in MEDIA.items()} | STYLE_MEDIA,
             augmentations=frozenset(medium for medium, recipe in MEDIA.items() if recipe.augmentation),
         )
 
@@ -72,7 +73,7 @@ class EmbeddedPainter:
         """Raises ProviderError for a medium or aspect the painter cannot do, or a portrait that cannot be
         read.
         """
-        if request.medium not in MEDIA:
+        if request.medium not in MEDIA and request.medium not in STYLE_MEDIA:
             raise ProviderError(
                 f"slot {request.slot}: the embedded painter knows no medium {request.medium!r}",
                 remedy="one of " + ", ".join(MEDIA),
@@ -154,6 +155,15 @@ def _paint(job: _Job) -> U8:
             remedy="normalise the portrait first, or save it as PNG or JPEG",
         )
     portrait: U8 = np.asarray(decoded, np.uint8)
+    if request.medium in STYLE_MEDIA:
+        subjects = request.options.get(SUBJECTS, "")
+        return paint_style(
+            portrait,
+            medium=request.medium,
+            subjects=subjects,
+            seed=request.seed,
+            long_side=request.long_side,
+        )
     painted = paint(
         portrait, medium=request.medium, seed=request.seed, aspect=request.aspect, long_side=request.long_side
     )

@@ -45,11 +45,13 @@ class Sketch:
     """A drawing of `size` x `size` pixels: `colour` (H, W, 3) and `line` (H, W), both 0..1.
 
     `rng` sways the hand a little and sets where the light comes from, so that one motif gives many drawings.
+    `pen` is the width of outlines in percent; `volume` 0 leaves every area flat, 1 lights it fully.
     """
 
-    def __init__(self, size: int, rng: np.random.Generator, *, pen: float = 0.7) -> None:
+    def __init__(self, size: int, rng: np.random.Generator, *, pen: float = 0.7, volume: float = 1.0) -> None:
         self.size = size
         self.rng = rng
+        self._volume = volume
         self.colour: F32 = np.full((size, size, 3), 0.9, np.float32)
         self.line: F32 = np.zeros((size, size), np.float32)
         self._pen = pen * size / 100
@@ -65,6 +67,7 @@ class Sketch:
     def sky(self, top: str, bottom: str) -> None:
         """Fill everything with a vertical blend of two colours."""
         t = np.linspace(0, 1, self.size, dtype=np.float32)[:, None, None]
+        t = 0.5 + (t - 0.5) * np.float32(self._volume)
         self.colour[:] = _rgb(top) * (1 - t) + _rgb(bottom) * t
         self.line[:] = 0
 
@@ -145,7 +148,9 @@ class Sketch:
         rows, columns = np.mgrid[y0:y1, x0:x1].astype(np.float32)
         u = (columns - (x + w / 2)) / max(1.0, w / 2)
         v = (rows - (y + h / 2)) / max(1.0, h / 2)
-        lit = 1.0 + volume * (0.62 * (u * self._light[0] + v * self._light[1]) - 0.12 * (u * u + v * v))
+        lit = 1.0 + self._volume * volume * (
+            0.62 * (u * self._light[0] + v * self._light[1]) - 0.12 * (u * u + v * v)
+        )
         paint = np.clip(colour * lit[..., None], 0, 1)
         self.colour[window] += (paint - self.colour[window]) * cover[..., None]
         self.line[window] *= 1 - cover
