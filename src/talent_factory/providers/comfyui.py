@@ -14,7 +14,6 @@ from talent_factory.core.errors import (
     ConfigError,
     ProviderError,
     ProviderRefused,
-    ResultExpired,
     SubmitUnknown,
 )
 from talent_factory.providers.address import endpoint
@@ -33,6 +32,7 @@ _PORTRAIT_BYTES = 16 << 20
 _MAX_WORKFLOW = 4 << 20
 _MULTIPLE = 16
 _LAST = 400  # entries of the history that are searched for a seed
+_JOB = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _MARK = "talent_factory"
 NEEDED = ("prompt", "portrait", "seed")
 PLACES = (*NEEDED, "width", "height")
@@ -109,12 +109,12 @@ class ComfyUI:
             raise SubmitUnknown(
                 "ComfyUI accepted a workflow but named no prompt_id", remedy="resume looks for it by its seed"
             )
-        check_id(job_id, service="ComfyUI")
+        check_id(job_id, service="ComfyUI", pattern=_JOB)
         return job_id
 
     def poll(self, job_id: str) -> JobStatus:
-        """State of a job. Raises ResultExpired when the server forgot it (it keeps its history in memory)."""
-        check_id(job_id, service="ComfyUI")
+        """State of a job. One that the server forgot failed, and may be made again: nothing is paid."""
+        check_id(job_id, service="ComfyUI", pattern=_JOB)
         with self._lock:
             if job_id in self._cancelled:
                 return JobStatus(state="cancelled", billed=False)
@@ -123,10 +123,9 @@ class ComfyUI:
             status = ask(job_id)
             if status is not None:
                 return status
-        raise ResultExpired(
-            f"ComfyUI has no job {job_id!r}",
-            remedy="it forgets all jobs when it restarts: cast the slot again",
-        )
+        # queue and history live in the server's memory
+        message = "the server has forgotten the job: it restarted, or its history was cleared"
+        return JobStatus(state="failed", code="forgotten", message=message, transient=True, billed=False)
 
     def fetch(self, job_id: str) -> bytes:
         """Download the first picture that the workflow saved, cut to the aspect that was asked for."""
@@ -145,7 +144,7 @@ class ComfyUI:
         return cut_to_aspect(data, aspect) if isinstance(aspect, str) else data
 
     def cancel(self, job_id: str) -> None:
-        """Take a job from the queue, or interrupt it. Raises ResultExpired for one the server forgot."""
+        """Take a job from the queue, or interrupt it."""
         status = self.poll(job_id)
         if status.state == "queued":
             self._http.post("/queue", {"delete": [job_id]})

@@ -186,8 +186,10 @@ def test_a_server_that_restarted_has_forgotten_the_job(
 ) -> None:
     job = editor.submit(ask(portrait))
     server.forget()
-    with pytest.raises(ResultExpired, match=job):
-        editor.poll(job)
+    status = editor.poll(job)
+    assert (status.state, status.code, status.transient) == ("failed", "forgotten", True)
+    with pytest.raises(ProviderError, match=job):
+        editor.fetch(job)
 
 
 @pytest.mark.parametrize("fault", ["500", "reset"])
