@@ -12,7 +12,7 @@ from talent_factory.core.errors import ProviderError, ResultExpired
 from talent_factory.core.files import sha256_bytes, write_bytes
 from talent_factory.datagen.ledger import Attempt, Ledger
 from talent_factory.datagen.order import Deliver, Made, Order, Picture
-from talent_factory.datagen.pursuit import Pursuit, describe
+from talent_factory.datagen.pursuit import Pursuit, describe, is_remote
 from talent_factory.datagen.retry import GaveUp
 from talent_factory.datagen.stamp import stamp
 from talent_factory.providers.port import ImageEditor
@@ -32,8 +32,7 @@ class Collector:
         self, editor: ImageEditor, ledger: Ledger, pursuit: Pursuit, *, deliver: Deliver | None
     ) -> None:
         self._editor, self._ledger, self._pursuit, self._deliver = editor, ledger, pursuit, deliver
-        can = editor.capabilities()
-        self._remote = can.network or can.recoverable
+        self._remote = is_remote(editor.capabilities())
 
     def collect(self, order: Order, attempt: Attempt) -> Made:
         """The image of a reached `attempt`, on the disk at `order.path`.

@@ -91,7 +91,7 @@ class Gate:
     def busy(self, retry_after_s: float, *, since: int) -> None:
         """The provider asked for patience after a submission begun in the epoch `since`."""
         with self._turn:
-            self._hold(self.pace.real(retry_after_s))
+            self._hold(retry_after_s)
             if since == self._epoch:
                 self._epoch += 1
                 self._limit = max(1.0, self._limit / 2)

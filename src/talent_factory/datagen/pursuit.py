@@ -22,7 +22,7 @@ from talent_factory.datagen.gate import Gate, Left
 from talent_factory.datagen.ledger import Attempt, Ledger, Taken
 from talent_factory.datagen.order import Order, Terms
 from talent_factory.datagen.retry import SOFTENED, GaveUp, next_rung, soften
-from talent_factory.providers.port import EditRequest, ImageEditor, JobStatus
+from talent_factory.providers.port import Capabilities, EditRequest, ImageEditor, JobStatus
 
 # What ends a run wherever it happens; the rest is the fault of one image.
 STOPS = (DiskFull, PolicyRefused, ProviderRefused, Cancelled)
@@ -41,7 +41,7 @@ class Pursuit:
     def __init__(self, editor: ImageEditor, ledger: Ledger, gate: Gate, terms: Terms) -> None:
         self._editor, self._ledger, self._gate, self._terms = editor, ledger, gate, terms
         self._can = editor.capabilities()
-        self._remote = self._can.network or self._can.recoverable
+        self._remote = is_remote(self._can)
         self._pace = gate.pace
 
     def reach(self, order: Order) -> Attempt:
@@ -64,14 +64,15 @@ class Pursuit:
 
     def _collectable(self, order: Order) -> Attempt | None:
         """A finished attempt whose image has gone from the disk: it is fetched again, not paid again."""
-        if not self._can.recoverable:
+        if not (self._can.recoverable or self._can.resumable):
             return None
         done = [past for past in self._ledger.attempts(order.key) if past.state == "done" and past.job]
         return self._ledger.reopen(done[-1]) if done else None
 
     def _check_reach(self, attempt: Attempt) -> None:
         """A job of an earlier process is lost where the provider answers only to the one that asked."""
-        if attempt.run != self._ledger.run and not self._can.recoverable:
+        kept = self._can.recoverable or (self._can.resumable and attempt.state == "submitted")
+        if attempt.run != self._ledger.run and not kept:
             raise self.lose(attempt, "the run that asked for it ended, and this provider keeps no jobs")
 
     def _submit(self, order: Order, attempt: Attempt | None) -> Attempt | None:
@@ -222,7 +223,7 @@ class Pursuit:
             try:
                 return ask()
             except ProviderBusy as error:
-                self._gate.pause(self._pace.real(error.retry_after_s))
+                self._gate.pause(error.retry_after_s)
             except STOPS as error:
                 self._gate.close(error)
                 raise Left from None
@@ -256,6 +257,11 @@ class Pursuit:
         """Write down that the image is out of reach for good; returns the error to raise."""
         self._ledger.lost(attempt, why)
         return GaveUp(f"paid perhaps and lost: {why}; --pay-again makes it anew", code=LOST)
+
+
+def is_remote(can: Capabilities) -> bool:
+    """Whether jobs live elsewhere or cost money, so that the ledger must lie on the disk."""
+    return can.network or can.recoverable or can.resumable
 
 
 def describe(error: BaseException) -> str:

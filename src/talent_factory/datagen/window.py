@@ -20,18 +20,13 @@ from talent_factory.datagen.collect import Collector
 from talent_factory.datagen.gate import Gate, Left
 from talent_factory.datagen.ledger import LEDGER_FILE, Attempt, Ledger
 from talent_factory.datagen.order import Deliver, Harvest, Made, Order, Terms
-from talent_factory.datagen.pursuit import LOST, STOPS, UNCOLLECTED, Pursuit
+from talent_factory.datagen.pursuit import LOST, STOPS, UNCOLLECTED, Pursuit, is_remote
 from talent_factory.datagen.retry import GaveUp, Pace
-from talent_factory.providers.port import Capabilities, ImageEditor
+from talent_factory.providers.port import ImageEditor
 
 _COLLECTORS = 3
 _LEAVE_S = 10.0
 _TICK_S = 0.2
-
-
-def is_remote(can: Capabilities) -> bool:
-    """Whether jobs live elsewhere or cost money, so that the ledger must lie on the disk."""
-    return can.network or can.recoverable
 
 
 def make_images(
