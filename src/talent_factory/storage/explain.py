@@ -37,7 +37,7 @@ def lost_answer(error: BaseException) -> bool:
 
 def lacks_conditions(error: BaseException) -> bool:
     """Whether the server does not know "put only if there is nothing yet" (If-None-Match)."""
-    return code_of(error) in ("NotImplemented", "501") or isinstance(error, NotImplementedError)
+    return code_of(error) in ("NotImplemented", "501")
 
 
 def explain(error: BaseException, *, doing: str, where: str) -> StorageError:

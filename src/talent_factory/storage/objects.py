@@ -231,8 +231,8 @@ def _failures() -> tuple[type[Exception], ...]:
     """What the library raises; anything else is a fault of ours and must be seen."""
     from obstore.exceptions import BaseError
 
-    # besides its own tree: FileNotFoundError, NotImplementedError and, for paths, ValueError
-    return (BaseError, OSError, NotImplementedError, ValueError)
+    # besides its own tree: FileNotFoundError, kinds of RuntimeError and, for paths, ValueError
+    return (BaseError, OSError, RuntimeError, ValueError)
 
 
 def _labels(attributes: Mapping[str, str] | Attributes) -> dict[str, str]:
