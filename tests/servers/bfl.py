@@ -54,6 +54,7 @@ class FakeBfl(Loopback):
     def __init__(self, *, faults: Faults | None = None) -> None:
         super().__init__(self._answer)
         self.faults = faults or Faults()
+        self.busy_s = 3
         self.jobs: dict[str, Job] = {}
         self.counts: Counter[str] = Counter()
         self.downloads: list[dict[str, str]] = []
@@ -81,7 +82,7 @@ class FakeBfl(Loopback):
         if fault in ("402", "403", "422"):
             ask.json(int(fault), {"detail": "Insufficient credits" if fault == "402" else "Refused"})
         elif fault == "429":
-            ask.json(429, {"detail": "Too many active tasks", "retry_after": 3})
+            ask.json(429, {"detail": "Too many active tasks", "retry_after": self.busy_s})
         elif fault == "500-before":
             ask.json(500, {"detail": "Internal Server Error"})
         elif fault == "reset-before":

@@ -55,6 +55,7 @@ class FakeFal(Loopback):
     def __init__(self, *, faults: Faults | None = None, page_size: int = 50) -> None:
         super().__init__(self._answer)
         self.faults = faults or Faults()
+        self.busy_s = 7
         self.page_size = page_size
         self.jobs: dict[str, Job] = {}
         self.counts: Counter[str] = Counter()
@@ -82,7 +83,7 @@ class FakeFal(Loopback):
         elif fault == "403-balance":
             ask.json(403, {"detail": "User is locked. Reason: Exhausted balance."})
         elif fault == "429":
-            ask.json(429, {"detail": "Too many requests"}, {"Retry-After": "7"})
+            ask.json(429, {"detail": "Too many requests"}, {"Retry-After": str(self.busy_s)})
         elif fault == "500-before":
             ask.json(500, {"detail": "Internal Server Error"})
         elif fault == "reset-before":

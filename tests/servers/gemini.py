@@ -29,6 +29,7 @@ class FakeGemini(Loopback):
     def __init__(self, *, faults: Faults | None = None) -> None:
         super().__init__(self._answer)
         self.faults = faults or Faults()
+        self.busy_s = 34
         self.bodies: list[dict[str, object]] = []
         self.counts: Counter[str] = Counter()
         self._guard = threading.RLock()
@@ -53,7 +54,7 @@ class FakeGemini(Loopback):
 
     def _generate(self, ask: Exchange, fault: str) -> None:
         self.counts["submit"] += 1
-        retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}
+        retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{self.busy_s}s"}
         problem = _problem(ask.data())
         if fault == "key":
             self._bad_key(ask)

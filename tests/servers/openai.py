@@ -27,6 +27,7 @@ class FakeOpenAI(Loopback):
     def __init__(self, *, faults: Faults | None = None) -> None:
         super().__init__(self._answer)
         self.faults = faults or Faults()
+        self.busy_s = 12
         self.forms: list[dict[str, str]] = []
         self.counts: Counter[str] = Counter()
         self._guard = threading.RLock()
@@ -48,7 +49,7 @@ class FakeOpenAI(Loopback):
         self.counts["submit"] += 1
         refusals = {
             "401": (401, "invalid_api_key", "Incorrect API key provided"),
-            "429": (429, "rate_limit_exceeded", "Rate limit reached. Please try again in 12s."),
+            "429": (429, "rate_limit_exceeded", f"Rate limit reached. Please try again in {self.busy_s}s."),
             "429-quota": (429, "insufficient_quota", "You exceeded your current quota"),
             "500": (500, "", "The server had an error"),
             "503": (503, "", "The engine is currently overloaded"),

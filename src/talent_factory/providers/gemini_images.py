@@ -143,7 +143,7 @@ class GeminiImages:
         delays = [str(part.get("retryDelay", "")) for part in details]
         seconds = [float(delay[:-1]) for delay in delays if re.fullmatch(r"\d+(\.\d+)?s", delay)]
         if answer.status == 429:
-            wait = max([*seconds, retry_after(answer, default=10.0)])
+            wait = max(seconds, default=retry_after(answer, default=10.0))
             return ProviderBusy(
                 f"Gemini asks to wait: {message}", remedy="nothing was paid", retry_after_s=wait
             )
