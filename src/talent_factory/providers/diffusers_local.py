@@ -297,6 +297,7 @@ def _load(model: str, family: str, *, device: str | None, offload: bool | None, 
             f"{_short(model)} cannot be loaded: {' '.join(str(error).split())[:300]}",
             remedy="check that the folder is complete and holds safetensors weights",
         ) from None
+    # one picture is one step of the caller's own bar
     pipe.set_progress_bar_config(disable=True)
     if target.startswith("cuda") and (offload if offload is not None else not _fits(pipe, target)):
         pipe.enable_model_cpu_offload(device=target)
