@@ -1,7 +1,7 @@
 """Carry the look of one picture over to a drawing: palette, tones, and its own marks patch by patch.
 
 After image analogies (Hertzmann and others 2001) and texture optimisation (Kwatra and others 2005): a patch
-of the result must look like some patch of the style picture, and the blurred colours there like the drawing's.
+of the result must look like some patch of the style picture, and its blurred colours like the drawing's.
 """
 
 from __future__ import annotations
@@ -315,7 +315,6 @@ def _vote(found: Index, query: F32, level: _Level, side: int, *, spread: float) 
     bare = weights < 1e-9
     if bare.any():
         edge = int((~bare[:, side // 2]).sum())
-        painted = f32(
-            np.pad(painted[:edge, :edge], ((0, side - edge), (0, side - edge), (0, 0)), mode="edge")
-        )
+        rest = (0, side - edge)
+        return f32(np.pad(painted[:edge, :edge], (rest, rest, (0, 0)), mode="edge"))
     return f32(painted)

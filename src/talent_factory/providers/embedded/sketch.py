@@ -134,7 +134,7 @@ class Sketch:
         flat += self.rng.normal(0, 0.16, flat.shape) if len(flat) < 14 else 0.0
         if self._flip:
             flat[:, 0] = 100 - flat[:, 0]
-        return np.round((flat @ self._matrix.T + self._shift) * 16).astype(np.int32)
+        return np.asarray(np.round((flat @ self._matrix.T + self._shift) * 16), np.int32)
 
     def _fill(self, ring: np.ndarray, colour: F32, volume: float, line: float) -> None:
         cover8: U8 = np.zeros((self.size, self.size), np.uint8)

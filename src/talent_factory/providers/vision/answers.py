@@ -13,9 +13,9 @@ from talent_factory.core.errors import ProviderError
 from talent_factory.providers.vision.port import StyleCard, TileVerdict, Verdict
 
 CARD_ASK = (
-    "Describe how this picture is made so that someone could make pictures of other things that look as if the"
-    " same hand had made them. Never mention what it shows: no people, objects, places or animals. Fill every"
-    " field with a short phrase. `palette`: up to six colours as hex with plain names. `do` and `avoid`: short"
+    "Describe how this picture is made, so that someone could make pictures of other things as if by the"
+    " same hand. Never mention what it shows: no people, objects, places or animals. Fill every"
+    " field with a short phrase. `palette`: up to six colours as hex with plain names. `do`, `avoid`: short"
     " rules. `sentence`: at most 40 words that hold everything an image model must know about the look."
 )
 FOLLOWS_ASK = (
@@ -29,9 +29,10 @@ def tiles_ask(subjects: Sequence[str]) -> str:
     lines = "\n".join(f"{number}. {subject}" for number, subject in enumerate(subjects, start=1))
     return (
         "The first picture sets a style. The second is a sheet of numbered tiles that should each show one"
-        " subject in that style. Judge every tile by itself: `number`; `ok` (fit to stand alone); `duplicate_of`"
-        " (number of an earlier tile that shows the same, or 0); `has_text`; `cut_off` (the subject leaves the"
-        " tile or a neighbour reaches in); `style_match` from 1 to 5; `reason` in a few words when not ok."
+        " subject in that style. Judge every tile by itself: `number`; `ok` (fit to stand alone);"
+        " `duplicate_of` (number of an earlier tile that shows the same, or 0); `has_text`; `cut_off` (the"
+        " subject leaves the tile or a neighbour reaches in); `style_match` from 1 to 5; `reason` in a few"
+        " words when not ok."
         f" Expected subjects:\n{lines}"
     )
 

@@ -23,7 +23,7 @@ def make_vision(
     base_url: str | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Vision:
-    """The vision of that name: "embedded", "openai" (any server of that API), or "local" (`model` is a folder).
+    """The vision of that name: "embedded", "openai" (any server of that API) or "local" (a folder).
 
     `notice` is told when a model's answer could not be used. Raises UsageError for a name or address that
     cannot be, ProviderRefused when a key is missing.

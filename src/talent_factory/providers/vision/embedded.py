@@ -1,4 +1,4 @@
-"""The analyser that needs nothing: a style card and tile checks from measures alone, and no guesses beyond."""
+"""The analyser that needs nothing: a style card and tile checks from measures, and no guesses beyond."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EmbeddedVision:
         return describe(measure_look(read_rgb(str(image))), source=f"embedded {METHOD}")
 
     def check_tiles(self, tiles: Sequence[U8], *, subjects: Sequence[str], style: Path) -> list[TileVerdict]:
-        """Blank, blurred, repeated (also mirrored) and foreign-looking tiles; text and subjects are not read."""
+        """Finds blank, blurred, repeated (also mirrored) and foreign tiles; reads no text or subjects."""
         look = measure_look(read_rgb(str(style)))
         verdicts: list[TileVerdict] = []
         seen: list[np.ndarray] = []
@@ -140,6 +140,8 @@ def _medium(look: Look, *, gray: bool) -> str:
 
 
 def _line(look: Look) -> str:
+    if look.glow > 0.03 and look.glow > 5 * look.lines and look.tone < 50:
+        return "bright glowing lines on a dark ground"
     return _grade(
         look.lines, (0.012, "no outlines"), (0.12, "clear dark lines"), "dense dark strokes throughout"
     )

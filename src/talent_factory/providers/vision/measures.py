@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -53,8 +54,8 @@ class Look:
 
     `palette` as (r, g, b, share); `chroma` the mean in Lab; `tone` and `spread` mean and deviation of L;
     `dark`, `light` shares of L below 20 and above 85; `between` the share of tones that are neither near the
-    darkest nor the lightest; `edges` share of strong edge pixels; `lines` share of thin dark ridges; `grain`
-    deviation of the finest detail off the edges; `flat` share of areas without any change.
+    darkest nor the lightest; `edges` share of strong edge pixels; `lines` and `glow` shares of thin dark and
+    bright ridges; `grain` deviation of the finest detail off the edges; `flat` share of unchanging areas.
     """
 
     palette: tuple[tuple[int, int, int, float], ...]
@@ -66,23 +67,21 @@ class Look:
     between: float
     edges: float
     lines: float
+    glow: float
     grain: float
     flat: float
 
 
 def read_rgb(path: str) -> U8:
     """The picture as (H, W, 3) RGB bytes. Raises ProviderError when it cannot be read."""
-    data = np.fromfile(path, np.uint8) if _exists(path) else np.empty(0, np.uint8)
+    try:
+        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+    except OSError as error:
+        raise ProviderError(f"{path} cannot be read: {error.strerror}", remedy="check the path") from error
     image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
     if image is None:
         raise ProviderError(f"{path} is no picture that can be read", remedy="save it as PNG or JPEG")
     return np.asarray(image, np.uint8)
-
-
-def _exists(path: str) -> bool:
-    from pathlib import Path
-
-    return Path(path).is_file()
 
 
 def measure_look(image_HWC: U8) -> Look:
@@ -95,10 +94,12 @@ def measure_look(image_HWC: U8) -> Look:
     slope = np.hypot(f32(cv2.Scharr(tone, cv2.CV_32F, 1, 0)), f32(cv2.Scharr(tone, cv2.CV_32F, 0, 1))) / 32
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     ridges = f32(cv2.morphologyEx(tone, cv2.MORPH_CLOSE, kernel)) - tone
+    wide = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (17, 17))
+    crests = tone - f32(cv2.morphologyEx(tone, cv2.MORPH_OPEN, wide))
     low, high = np.quantile(tone, [0.03, 0.97])
     room = max(6.0, 0.22 * float(high - low))
     square = np.maximum(blur(tone * tone, 3.0) - blur(tone, 3.0) ** 2, 0)
-    calm = slope < np.quantile(slope, 0.6)
+    calm = slope <= np.quantile(slope, 0.6)
     return Look(
         palette=_palette(lab),
         chroma=float(np.hypot(lab[..., 1], lab[..., 2]).mean()),
@@ -109,6 +110,7 @@ def measure_look(image_HWC: U8) -> Look:
         between=float(((tone > low + room) & (tone < high - room)).mean()),
         edges=float((slope > 6).mean()),
         lines=float((ridges > 22).mean()),
+        glow=float((crests > 22).mean()),
         grain=float((tone - blur(tone, 1.2))[calm].std()),
         flat=float((square < 0.6).mean()),
     )

@@ -24,9 +24,9 @@ class OpenAIAnswerer:
     """Asks /chat/completions with pictures as data URLs.
 
     The answer's shape is asked for as a JSON schema; a server that refuses that (400 or 422) is asked for any
-    JSON object, with the schema in words. Neither temperature nor a token limit is sent, as newer models refuse
-    them. The key comes from `key` or OPENAI_API_KEY and may be missing for a server on loopback; the address
-    from `base_url` or OPENAI_BASE_URL, with or without /v1.
+    JSON object, with the schema in words. Neither temperature nor a token limit is sent, as newer models
+    refuse them. The key comes from `key` or OPENAI_API_KEY and may be missing for a server on loopback; the
+    address from `base_url` or OPENAI_BASE_URL, with or without /v1.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The door to everything that looks at pictures: style cards, checks of tiles, whether an order was followed."""
+"""The door to all that looks at pictures: style cards, checks of tiles, whether an order was followed."""
 
 from __future__ import annotations
 
