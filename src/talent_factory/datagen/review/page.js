@@ -27,7 +27,7 @@ function showChecks(checks) {
     const name = document.createElement("td");
     name.textContent = check.name.replaceAll("_", " ");
     const said = document.createElement("td");
-    said.textContent = check.note || `${check.verdict.replace("_", " ")} ${number(check.value)}`;
+    said.textContent = check.note || `ok ${number(check.value)}`;
     if (check.value !== null) said.title = `measured ${number(check.value)}, limit ${number(check.limit)}`;
     row.append(name, said);
     return row;
@@ -69,7 +69,8 @@ async function choose(choice, onward) {
     return;
   }
   by("message").textContent = "";
-  image.choice = choice === "clear" ? null : choice;
+  // one decision holds for every image of the same bytes
+  for (const one of images) if (one.sha256 === image.sha256) one.choice = choice === "clear" ? null : choice;
   if (onward && images[at] === image && at < images.length - 1) at += 1;
   show();
 }
