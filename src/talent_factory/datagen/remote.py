@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -107,18 +107,13 @@ class _Checked(http.client.HTTPSConnection):
             self.default_port = 80  # the port that the Host header leaves out
 
     def connect(self) -> None:
-        """Resolve once, take the first address that is allowed and answers, and talk TLS over it."""
-        plain, self.was_local = _connected(self.host, int(self.port or 0), self._trip, tls=self._tls)
-        self.sock = plain
-        if self._tls:
-            self.sock = self._trip.context.wrap_socket(
-                plain, server_hostname=self.host, do_handshake_on_connect=False
-            )
+        """Resolve once and take the first address that is allowed and answers; no TLS yet."""
+        self.sock, self.was_local = _connected(self.host, int(self.port or 0), self._trip, tls=self._tls)
 
     def shake_hands(self) -> None:
-        """The TLS handshake, apart from `connect` so that it is under watch; nothing where there is no TLS."""
-        if isinstance(self.sock, ssl.SSLSocket):
-            self.sock.do_handshake()
+        """TLS over the open connection: apart from `connect`, so that it is under watch."""
+        if self._tls:
+            self.sock = self._trip.context.wrap_socket(self.sock, server_hostname=self.host)
 
 
 def _connected(host: str, port: int, trip: _Trip, *, tls: bool) -> tuple[socket.socket, bool]:
@@ -182,14 +177,20 @@ def _exchange(connection: _Checked, parts: SplitResult, trip: _Trip) -> bytes | 
     }
     connection.shake_hands()
     connection.request("GET", f"{path}?{query}" if query else path, headers=headers)
-    answer = connection.getresponse()
+    with connection.getresponse() as answer:
+        return _judged(answer, connection.was_local, parts, trip)
+
+
+def _judged(
+    answer: http.client.HTTPResponse, was_local: bool, parts: SplitResult, trip: _Trip
+) -> bytes | _Redirect:
     if answer.status in _REDIRECTS:
         location = answer.getheader("Location", "")
         if not location:
             raise PortraitError(f"{_shown(parts)} redirects to nowhere", remedy=_OTHER)
         # headers are read as Latin-1, while those who do not escape mean UTF-8
         meant = location.encode("latin-1").decode("utf-8", "replace")
-        return _Redirect(meant, connection.was_local)
+        return _Redirect(meant, was_local)
     if answer.status != 200:
         raise _refusal(parts, answer.status)
     if answer.getheader("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
@@ -227,14 +228,13 @@ def _body(answer: http.client.HTTPResponse, parts: SplitResult, trip: _Trip) -> 
 def _watched(sock: socket.socket, seconds: float) -> Iterator[threading.Event]:
     """Break the connection after `seconds`: bounds per read alone let a dripping server go on for ever."""
     late = threading.Event()
+    # a second handle on the same connection: it stays good when TLS takes the first one over
+    handle = sock.dup()
 
     def cut() -> None:
         late.set()
-        try:
-            # the plain method: that of a TLS socket would change its state under a reading thread
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        except OSError:
-            return
+        with suppress(OSError):  # the other side was quicker
+            handle.shutdown(socket.SHUT_RDWR)
 
     timer = threading.Timer(seconds, cut)
     timer.daemon = True
@@ -244,6 +244,7 @@ def _watched(sock: socket.socket, seconds: float) -> Iterator[threading.Event]:
     finally:
         timer.cancel()
         timer.join()
+        handle.close()
 
 
 def looks_like_picture(data: bytes) -> bool:
