@@ -61,6 +61,18 @@ def test_rejected_images_stay_out_of_the_dataset(talent: Talent, pictures: Path,
     assert "place b" not in " ".join(path.read_text() for path in (tmp_path / "data").rglob("*.txt"))
 
 
+def test_exports_know_two_layouts(talent: Talent, pictures: Path, tmp_path: Path) -> None:
+    made = talent("prepare", pictures, "--token", "dot", "--out", tmp_path / "data", "--resolution", "64")[1]
+    code, document, _ = talent(
+        "export", made["dataset"], "--out", tmp_path / "hub", "--layout", "imagefolder"
+    )
+    assert (code, document["images"], document["layout"]) == (0, 4, "imagefolder")
+    assert len((tmp_path / "hub" / "metadata.jsonl").read_text().splitlines()) == 4
+    code, _, err = talent("export", made["dataset"], "--out", tmp_path / "x", "--layout", "zip")
+    assert code == 2
+    assert "imagefolder" in err
+
+
 def test_nothing_is_left_when_all_are_rejected(talent: Talent, pictures: Path, tmp_path: Path) -> None:
     talent("review", pictures, "--reject", "1-4")
     code, _, err = talent("prepare", pictures, "--token", "dot", "--out", tmp_path / "data")

@@ -123,17 +123,25 @@ def show(folder: FolderArgument, as_json: JsonOption = False) -> None:
 def export(
     folder: FolderArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
+    layout: Annotated[
+        str,
+        typer.Option("--layout", help="kohya: `N_token class` with .txt; imagefolder: metadata.jsonl."),
+    ] = "kohya",
     as_json: JsonOption = False,
 ) -> None:
-    """Write the dataset as a kohya folder `N_token class` for other trainers."""
+    """Write the dataset in the layout of other trainers: a kohya folder, or a Hugging Face image folder."""
     from rich.text import Text
 
-    from talent_factory.dataset.layout import write_kohya
+    from talent_factory.core.errors import UsageError
+    from talent_factory.dataset.layout import write_image_folder, write_kohya
     from talent_factory.dataset.manifest import load_dataset
 
+    writers = {"kohya": write_kohya, "imagefolder": write_image_folder}
+    if layout not in writers:
+        raise UsageError(f"layout {layout!r} is not known", remedy="use kohya or imagefolder")
     made = load_dataset(folder)
-    write_kohya(folder, made, out)
-    document = {"out": out, "images": len(made.items)}
+    writers[layout](folder, made, out)
+    document = {"out": out, "layout": layout, "images": len(made.items)}
     emit(
         document, as_json, lambda: console().print(Text(f"{len(made.items)} images in {out}"), soft_wrap=True)
     )

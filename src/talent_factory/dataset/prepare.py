@@ -20,7 +20,7 @@ from talent_factory.datagen.review.book import ReviewBook, load_review
 from talent_factory.dataset.captions import CaptionStyle, cast_caption, portrait_caption, with_trigger
 from talent_factory.dataset.frame import background_word, fit
 from talent_factory.dataset.layout import Source, few, read_folder
-from talent_factory.dataset.lint import lint_captions
+from talent_factory.dataset.lint import FULL_WORDS, MIN_WORDS, lint_captions
 from talent_factory.dataset.manifest import (
     DATASET_FILE,
     IMAGES,
@@ -46,6 +46,7 @@ class _Aim:
     class_noun: str
     resolution: int
     mode: Mode
+    least_words: int = MIN_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ def prepare_cast(
     notes = _notes(cast, manifest, book)
     inputs = [manifest.fingerprint, resolution, mode, words.model_dump(), include_portrait, _REPEATS]
     key = _key(["cast", *inputs, *_curated(notes, [slot.sha256 for slot in slots])])
-    aim = _Aim("identity", manifest.token, manifest.class_noun, resolution, mode)
+    least = FULL_WORDS if words.tells_scenes(manifest, resolution) else MIN_WORDS
+    aim = _Aim("identity", manifest.token, manifest.class_noun, resolution, mode, least)
     return _write(pictures, out=out, key=key, aim=aim, notes=notes)
 
 
@@ -292,6 +294,7 @@ def _write(
                     kind=aim.kind,
                     token=aim.token,
                     class_noun=aim.class_noun,
+                    least_words=aim.least_words,
                 ),
             ),
         )
