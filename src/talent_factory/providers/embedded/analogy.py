@@ -97,7 +97,7 @@ def redraw(colour_HWC: F32, line_HW: F32, style: Style, rng: np.random.Generator
 
 def _trace(result: F32, line_HW: F32, style: Style) -> F32:
     """The contours once more, as far as the style has any: ink on light ground, light on dark."""
-    amount = f32(np.clip((style.ink - 0.55) / 0.35, 0, 1) * line_HW)
+    amount = f32(np.clip((style.ink - 0.7) / 0.25, 0, 1) * line_HW)
     ground = blur(f32(result[..., 0]), 5.0)
     tones = style.broad[:, 0]
     paper = style.broad[tones >= np.quantile(tones, 0.97)].mean(axis=0)
@@ -118,7 +118,7 @@ def dress(colour_HWC: F32, line_HW: F32, style: Style) -> F32:
     out = lab.copy()
     out[..., 0] = 0.4 * matched + 0.6 * spread
     out[..., 1:] = _colours(f32(out[..., 0]), lab[..., 1:], style, out)
-    amount = line_HW * np.float32(style.ink)
+    amount = line_HW * np.float32(style.ink**2)
     return f32(out + (style.ink_lab - out) * amount[..., None])
 
 
