@@ -16,10 +16,17 @@ from talent_factory.datagen.cast import CAST_FILE, IMAGES, PORTRAIT_FILE, SHEET_
 from talent_factory.datagen.collect import hand_on
 from talent_factory.datagen.contact_sheet import sheet_is_current, write_contact_sheet
 from talent_factory.datagen.order import Deliver, Made, Picture
-from talent_factory.datagen.planning import CastOptions, order_of, plan_slots, settled, take_over
+from talent_factory.datagen.planning import (
+    CastOptions,
+    order_of,
+    plan_slots,
+    put_in_place,
+    settled,
+    take_over,
+)
 from talent_factory.datagen.portrait import Portrait, normalise, save_portrait
 from talent_factory.datagen.recipes import load_recipe
-from talent_factory.datagen.window import make_images
+from talent_factory.datagen.window import SPARE, make_images
 from talent_factory.providers.port import ImageEditor
 
 __all__ = ["CastOptions", "cast_actor", "plan_cast"]
@@ -57,7 +64,8 @@ def cast_actor(
     with exclusive(out):
         clear_leftovers(out)
         clear_leftovers(out / IMAGES)
-        cast = take_over(planned, out)
+        clear_leftovers(out / SPARE)
+        cast = put_in_place(take_over(planned, out), out)
         _keep_portrait(source, out / PORTRAIT_FILE, cast)
         _write_if_new(out / CAST_FILE, cast)
         reporter.event("cast.begin", target=cast.target, done=len(cast.done), provider=cast.provider)
@@ -156,6 +164,7 @@ def _shoot(
         stop=stop,
         on_made=settle,
         deliver=deliver,
+        have={slot.key for slot in cast.done},
     )
     return _with(cast, slots), harvest.stopped
 

@@ -88,7 +88,7 @@ class Collector:
         picture = Picture(
             key=order.key, path=order.path, raw=raw, sha256=digest, seed=attempt.seed, sent=attempt.sent
         )
-        url, error = hand_on(picture, self._deliver)
+        url, error = hand_on(picture, self._deliver if order.wanted else None)
         return Made(
             order=order,
             state="done",

@@ -17,13 +17,15 @@ from talent_factory.providers.port import EditRequest
 @dataclass(frozen=True, slots=True)
 class Order:
     """One image that is wanted at `path` (a PNG). `key` names all that decides it but the seed of an attempt;
-    `request.seed` serves where seeds need not be fresh. `facts` are written into the image.
+    `request.seed` serves where seeds need not be fresh. `facts` are written into the image. One that is not
+    `wanted` is only collected, never asked for.
     """
 
     key: str
     request: EditRequest
     path: Path
     facts: Mapping[str, object] = field(default_factory=dict)
+    wanted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

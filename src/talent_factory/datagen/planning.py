@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
 
 from talent_factory.core.errors import DatasetError, ProviderError
-from talent_factory.core.files import sha256_bytes, sha256_file
+from talent_factory.core.files import fsync_folder, sha256_bytes, sha256_file
 from talent_factory.core.records import Record
 from talent_factory.core.seeds import derive_seed
 from talent_factory.datagen.cast import (
@@ -32,6 +33,7 @@ from talent_factory.datagen.recipes import (
     slot_prompt,
 )
 from talent_factory.datagen.stamp import measure, read_stamp
+from talent_factory.datagen.window import spare_file
 from talent_factory.providers.port import Aspect, EditRequest, ImageEditor
 
 MAX_IN_FLIGHT = 5
@@ -111,6 +113,30 @@ def take_over(planned: CastManifest, out: Path) -> CastManifest:
         before = {slot.key: slot for slot in load_cast(out).done}
     slots = tuple(_found(slot, out, before.get(slot.key)) or slot for slot in planned.slots)
     return planned.model_copy(update={"slots": slots})
+
+
+def put_in_place(cast: CastManifest, out: Path) -> CastManifest:
+    """Move paid images that another recipe or seed made out of the way, into `spare/`, and those that this
+    one wants back from there; nothing that was paid is ever overwritten.
+    """
+    slots = list(cast.slots)
+    for index, slot in enumerate(slots):
+        place = out / file_of(slot)
+        if slot.state == "done" and slot.file == file_of(slot):
+            continue
+        stamp = read_stamp(place) if place.is_file() else {}
+        if stamp.get("job") and stamp.get("key") != slot.key:
+            _move(place, out / spare_file(str(stamp.get("slot")), str(stamp["key"])))
+        if slot.state == "done":
+            _move(out / slot.file, place)
+            slots[index] = slot.model_copy(update={"file": file_of(slot)})
+    return cast.model_copy(update={"slots": tuple(slots)})
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    os.replace(source, target)
+    fsync_folder(target.parent)
 
 
 def file_of(slot: CastSlot) -> str:
@@ -199,7 +225,12 @@ def _planned(
 
 
 def _found(slot: CastSlot, out: Path, before: CastSlot | None) -> CastSlot | None:
-    file = file_of(slot)
+    return _found_at(file_of(slot), slot, out, before) or _found_at(
+        spare_file(slot.name, slot.key), slot, out, before
+    )
+
+
+def _found_at(file: str, slot: CastSlot, out: Path, before: CastSlot | None) -> CastSlot | None:
     path = out / file
     if not path.is_file():
         return None

@@ -77,6 +77,8 @@ class Pursuit:
 
     def _submit(self, order: Order, attempt: Attempt | None) -> Attempt | None:
         self._gate.check()
+        if not order.wanted:
+            raise GaveUp("nobody wants it any more")
         attempt = self._intend(order, attempt)
         request = self._request(order, attempt)
         epoch = self._gate.epoch

@@ -7,10 +7,11 @@ while other threads fetch, encode, write and hand on. All that must survive a ki
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from talent_factory.datagen.ledger import LEDGER_FILE, Attempt, Ledger
 from talent_factory.datagen.order import Deliver, Harvest, Made, Order, Terms
 from talent_factory.datagen.pursuit import LOST, STOPS, UNCOLLECTED, Pursuit, is_remote
 from talent_factory.datagen.retry import GaveUp, Pace
-from talent_factory.providers.port import ImageEditor
+from talent_factory.providers.port import EditRequest, ImageEditor
 
+SPARE = "spare"
 _COLLECTORS = 3
 _LEAVE_S = 10.0
 _TICK_S = 0.2
@@ -38,11 +40,13 @@ def make_images(
     stop: StopSignal | None = None,
     on_made: Callable[[Made], None] | None = None,
     deliver: Deliver | None = None,
+    have: Collection[str] = (),
 ) -> Harvest:
     """Make the image of every order, at most `terms.in_flight` jobs at a time.
 
     The caller holds the lock of `folder`, where the ledger lies. Work of earlier runs is collected before
-    anything new is asked for. `on_made` is called in this thread, once an order, as each ends. The first
+    anything new is asked for, also what nobody orders any more (into `spare/`); `have` are the keys of images
+    that lie on the disk already. `on_made` is called in this thread, once an order, as each ends. The first
     request of `stop` ends submitting and waits for what is in flight; an interrupt leaves at once with all
     ids kept. What ends a run early (refused key or credit, budget, full disk) is returned in `stopped` after
     the rest has been brought home.
@@ -54,11 +58,38 @@ def make_images(
     try:
         if terms.pay_again:
             ledger.forgo()
-        window = _Window(orders, editor, ledger, terms, deliver)
-        made = window.run(stop, on_made or (lambda _: None))
+        spare = _no_longer_ordered(ledger, folder, ordered={order.key for order in orders}, have=have)
+        window = _Window([*orders, *spare], editor, ledger, terms, deliver)
+        made = window.run(stop, on_made or (lambda _: None))[: len(orders)]
         return Harvest(made=made, spent_usd=ledger.spent() / 1e6, stopped=window.stopped)
     finally:
         ledger.close()
+
+
+def spare_file(slot: str, key: str) -> str:
+    """Where an image that is paid and not wanted now lies, relative to the folder."""
+    # both may come out of an image's own metadata
+    name = re.sub(r"[^a-z0-9_]", "", slot)[:60]
+    return f"{SPARE}/{name}_{re.sub('[^a-z0-9]', '', key)[:16]}.png"
+
+
+def _no_longer_ordered(
+    ledger: Ledger, folder: Path, *, ordered: Collection[str], have: Collection[str]
+) -> list[Order]:
+    """Orders that bring home what is paid and was wanted once; settles what is on the disk."""
+    spare = []
+    for attempt in ledger.all_live():
+        if attempt.key in have and attempt.state in ("submitted", "fetched"):
+            # killed between the image and the ledger
+            ledger.done(attempt)
+        elif attempt.key not in ordered and attempt.state == "planned":
+            ledger.absent(attempt)
+        elif attempt.key not in ordered:
+            path = folder / spare_file(attempt.slot, attempt.key)
+            # never sent: such an order is only collected
+            request = EditRequest(portrait=path, slot=attempt.slot, medium="spare", seed=attempt.seed)
+            spare.append(Order(key=attempt.key, request=request, path=path, wanted=False))
+    return spare
 
 
 @dataclass
@@ -109,7 +140,8 @@ class _Window:
                 if isinstance(ended, BaseException):
                     raise ended
                 made[ended.order.key] = ended
-                on_made(ended)
+                if ended.order.wanted:
+                    on_made(ended)
         finally:
             self._gate.abort()
             for _ in range(_COLLECTORS):

@@ -100,7 +100,9 @@ class FakeEditor:
 
     def jobs(self) -> list[FakeJob]:
         """All jobs that were ever accepted, in order."""
-        found = [FakeJob.model_validate_json(path.read_bytes()) for path in self._jobs.glob("*.json")]
+        # hidden ones are submissions that were killed on their way in
+        paths = [path for path in self._jobs.glob("*.json") if not path.name.startswith(".")]
+        found = [FakeJob.model_validate_json(path.read_bytes()) for path in paths]
         return sorted(found, key=lambda job: (job.accepted_at, job.id))
 
     def payload(self, request: EditRequest) -> dict[str, object]:
