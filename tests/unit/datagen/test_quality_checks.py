@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
+from talent_factory.core.errors import UsageError
 from talent_factory.core.events import SilentReporter
 from talent_factory.datagen.actor import CastOptions, cast_actor
 from talent_factory.datagen.cast import CastManifest, CastSlot
@@ -223,6 +224,27 @@ def test_identity_is_an_outlier_of_the_set() -> None:
     assert {check.verdict for check in identity_checks(red[0], red[:2], _MeanColour())} == {"not_measured"}
     nothing = identity_checks(Image.new("RGB", (8, 8)), red, _MeanColour())
     assert {check.verdict for check in nothing} == {"not_measured"}
+
+
+class _Broken:
+    """An encoder whose weights are not there."""
+
+    name = "broken"
+
+    def encode(self, image: Image.Image) -> np.ndarray | None:  # type: ignore[type-arg]
+        raise UsageError("the weights are gone")
+
+
+def test_an_encoder_that_comes_later_has_its_say(cast: tuple[CastManifest, Path]) -> None:
+    made, folder = cast
+    blind = examine_cast(made, folder, again=True)
+    seeing = examine_cast(blind, folder, encoder=_MeanColour())
+    measured = [_named(slot.checks, "identity") for slot in seeing.slots]
+    assert sum(check.value is not None for check in measured) == 16  # all but the silhouette
+    assert examine_cast(seeing, folder, encoder=_MeanColour()) is seeing
+    assert examine_cast(seeing, folder) is seeing
+    broken = examine_cast(blind, folder, encoder=_Broken())
+    assert {_named(slot.checks, "identity").note for slot in broken.slots} == {"the weights are gone"}
 
 
 def test_grades_and_their_order() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from talent_factory.core.errors import TalentError
 from talent_factory.datagen.cast import CastManifest, CastSlot
 from talent_factory.datagen.quality.checks import Asked, check_image
 from talent_factory.datagen.quality.identity import NAME as IDENTITY
@@ -14,6 +15,7 @@ from talent_factory.datagen.quality.identity import Encoder, identity_checks
 from talent_factory.datagen.quality.likeness import Trace, colour_distance, distance, trace
 from talent_factory.datagen.quality.verdict import Check, Verdict, unmeasured
 
+_NO_ENCODER = "no encoder is configured"
 _SAME, _NEAR, _NEAR_OTHER_MEDIUM = 4, 8, 6  # bits of 64
 _SAME_COLOUR, _NEAR_COLOUR = 8.0, 14.0  # mean Lab distance
 
@@ -24,10 +26,11 @@ def examine_cast(
     """`cast` with the checks of every finished image filled in; its images lie in `folder`.
 
     Nothing is read when every finished image has its checks already, unless `again`. An image that cannot be
-    read gets a failed check; nothing here raises for what an image looks like.
+    read gets a failed check, and an encoder that cannot be used leaves identity unmeasured: nothing raises
+    here, as the images are made and paid by now.
     """
     done = cast.done
-    if not again and all(slot.checks for slot in done):
+    if not again and all(_settled(slot, encoder) for slot in done):
         return cast
     portrait = _open(folder / cast.portrait.file)
     checks: list[list[Check]] = []
@@ -56,11 +59,20 @@ def _identity(
     done: Sequence[CastSlot], folder: Path, portrait: Image.Image | None, encoder: Encoder | None
 ) -> list[Check]:
     if encoder is None or portrait is None:
-        why = "no encoder is configured" if encoder is None else "no portrait to compare with"
+        why = _NO_ENCODER if encoder is None else "no portrait to compare with"
         return [unmeasured(IDENTITY, why) for _ in done]
     # an outline has no face to compare
     pictures = (None if slot.medium == "photo_silhouette" else _open(folder / slot.file) for slot in done)
-    return identity_checks(portrait, pictures, encoder)
+    try:
+        return identity_checks(portrait, pictures, encoder)
+    except TalentError as error:
+        return [unmeasured(IDENTITY, error.message) for _ in done]
+
+
+def _settled(slot: CastSlot, encoder: Encoder | None) -> bool:
+    """Whether all that can be measured was: an encoder that came later has its say, too."""
+    waits = any(check.name == IDENTITY and check.note == _NO_ENCODER for check in slot.checks)
+    return bool(slot.checks) and not (waits and encoder is not None)
 
 
 def _asked(cast: CastManifest, slot: CastSlot) -> Asked:
