@@ -190,6 +190,7 @@ class FakeReplicate(Loopback):
             elif fault == "hang-after":
                 ask.hang()
             elif fault == "reset-after":
+                self._note("cut", id=job.id)
                 ask.reset()
             elif fault == "garbage":
                 ask.send(201, json.dumps(self._view(job)).encode()[:40], "application/json")

@@ -25,9 +25,11 @@ from talent_factory.datagen.planning import (
     take_over,
 )
 from talent_factory.datagen.portrait import Portrait, normalise, save_portrait
+from talent_factory.datagen.quality.examine import examine_cast
 from talent_factory.datagen.recipes import load_recipe
 from talent_factory.datagen.window import SPARE, make_images
 from talent_factory.providers.port import ImageEditor
+from talent_factory.providers.vision.encoder import encoder_from
 
 __all__ = ["CastOptions", "cast_actor", "plan_cast"]
 
@@ -73,7 +75,7 @@ def cast_actor(
         cast, stopped = _shoot(
             cast, out=out, editor=editor, options=options, reporter=reporter, stop=stop, deliver=deliver
         )
-        cast = _deliver_rest(cast, out, deliver)
+        cast = _examined(_deliver_rest(cast, out, deliver), out)
         if not sheet_is_current(cast, out / SHEET_FILE):
             write_contact_sheet(cast, out, out / SHEET_FILE)
     reporter.event("cast.end", **cast.counts())
@@ -167,6 +169,13 @@ def _shoot(
         have={slot.key for slot in cast.done},
     )
     return _with(cast, slots), harvest.stopped
+
+
+def _examined(cast: CastManifest, out: Path) -> CastManifest:
+    """The cast with the checks of its images, written down; the numbers advise, they throw nothing away."""
+    examined = examine_cast(cast, out, encoder=encoder_from())
+    _write_if_new(out / CAST_FILE, examined)
+    return examined
 
 
 def _deliver_rest(cast: CastManifest, out: Path, deliver: Deliver | None) -> CastManifest:

@@ -238,7 +238,7 @@ def _found_at(file: str, slot: CastSlot, out: Path, before: CastSlot | None) -> 
     if before is not None and before.file == file:
         if digest != before.sha256:
             return None
-        known: dict[str, object] = before.model_dump(include=_MADE)
+        known: dict[str, object] = before.model_dump(include={*_MADE, "checks"})
     else:
         # killed between the image and the manifest: the image itself tells what made it
         known = {name: value for name, value in read_stamp(path).items() if name in {"key", *_MADE}}

@@ -93,7 +93,7 @@ class Pace:
 
     scale: float = 1.0
     first_poll_s: float = 4.0
-    poll_s: float = 1.75
+    poll_s: float = 1.5
     jitter: float = 0.2
     settle_s: float = 120.0
     job_limit_s: float = 1800.0
