@@ -76,7 +76,9 @@ def cast_style(
     with exclusive(out):
         for folder in (out, out / GRIDS, out / IMAGES):
             clear_leftovers(folder)
-        save_portrait(source, out / PICTURE_FILE)
+        before = _before(out)
+        if before is None or before.picture.sha256 != source.sha256 or not (out / PICTURE_FILE).is_file():
+            save_portrait(source, out / PICTURE_FILE)
         facts = PortraitFacts(
             file=PICTURE_FILE,
             source=picture.name,
@@ -85,8 +87,12 @@ def cast_style(
             height=source.image.height,
             notes=source.notes,
         )
-        card = _card(out, facts, vision)
+        known = before and before.picture.sha256 == facts.sha256 and before.vision == vision.name
+        # looking may cost money: the card of an earlier run over the same picture serves, and is kept at once
+        card = before.card if before and known else vision.style_card(out / PICTURE_FILE)
         cast = _blank(token, options, editor, vision, facts, card)
+        if not known:
+            _write_if_new(out / STYLE_FILE, cast)
         studio = _Studio(out, options, editor, vision, reporter, stop)
         reporter.event("style.begin", target=cast.target, provider=cast.provider)
         cast, stopped = studio.fill(cast)
@@ -129,15 +135,12 @@ def _limit(options: StyleOptions) -> int:
     return options.max_sheets * (1 if options.mode == "grid" else PER_GRID)
 
 
-def _card(out: Path, facts: PortraitFacts, vision: Vision) -> StyleCard:
-    """The card of an earlier run over the same picture, else a new one: looking may cost money."""
+def _before(out: Path) -> StyleCast | None:
+    """The record of an earlier run, if there is a readable one."""
     try:
-        before = load_style(out)
+        return load_style(out)
     except DatasetError:
-        return vision.style_card(out / PICTURE_FILE)
-    if before.picture.sha256 == facts.sha256 and before.vision == vision.name:
-        return before.card
-    return vision.style_card(out / PICTURE_FILE)
+        return None
 
 
 def _blank(

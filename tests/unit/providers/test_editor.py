@@ -41,7 +41,7 @@ class TestEmbeddedPainter(ImageEditorContract):
 
 def test_it_says_what_is_augmentation() -> None:
     can = EmbeddedPainter().capabilities()
-    assert len(can.media) == 17
+    assert len(can.media) == 17 + 2  # and the two kinds of style pictures
     assert can.augmentations == {medium for medium in MEDIA if medium.startswith("photo_")}
     assert all(can.methods[medium].startswith("augment-") for medium in can.augmentations)
     assert can.price_usd == 0
