@@ -143,8 +143,7 @@ POSES: dict[str, Mapping[str, tuple[Spot, ...]]] = {
 
 def figure(
     s: Sketch,
-    x: float,
-    hip: float,
+    hip: Spot,
     *,
     pose: str,
     coat: str,
@@ -153,11 +152,12 @@ def figure(
     hair: str = "brown",
     size: float = 1.0,
 ) -> None:
-    """A whole person whose hip stands at (x, hip), about 85 percent tall at `size` 1."""
+    """A whole person with the hip at that spot, about 85 percent tall at `size` 1."""
     joints = POSES[pose]
+    x, y = hip
 
     def at(points: tuple[Spot, ...]) -> list[Spot]:
-        return [(x + a * size, hip + b * size) for a, b in points]
+        return [(x + a * size, y + b * size) for a, b in points]
 
     for leg in (joints["legs"][:3], joints["legs"][3:]):
         s.limb(at(leg), 9.5 * size, trousers, tip=6 * size)
@@ -171,4 +171,4 @@ def figure(
     s.limb(at(arms[3:]), 7 * size, coat, tip=5 * size)
     for hand in (arms[2], arms[5]):
         s.disc(at((hand,))[0], (3.2 * size, 3.2 * size), skin)
-    face(s, x, hip - 43 * size, 6.6 * size, skin=skin, hair=hair)
+    face(s, x, y - 43 * size, 6.6 * size, skin=skin, hair=hair)

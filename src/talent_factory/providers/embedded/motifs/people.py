@@ -25,7 +25,7 @@ def dancer(s: Sketch) -> None:
     ground(s, 86, "umber", sway=0)
     s.shape([(30, -5), (70, -5), (98, 88), (2, 88)], "cream", volume=0.1, line=0)
     s.disc((50, 91), (22, 3), "brown", volume=0, line=0)
-    figure(s, 50, 58, pose="leap", coat="red", trousers="cream", hair="ink", size=0.95)
+    figure(s, (50, 58), pose="leap", coat="red", trousers="cream", hair="ink", size=0.95)
     s.shape([(40, 50), (60, 50), (76, 66), (62, 66), (50, 70), (38, 66), (24, 66)], "red", smooth=True)
 
 
@@ -33,7 +33,7 @@ def gardener(s: Sketch) -> None:
     """A gardener with a watering can among flowers."""
     s.sky("sky", "cream")
     ground(s, 66, "green")
-    figure(s, 42, 56, pose="work", coat="blue", trousers="umber", hair="white", size=0.9)
+    figure(s, (42, 56), pose="work", coat="blue", trousers="umber", hair="white", size=0.9)
     s.disc((42, 11), (15, 3.4), "sand")
     s.disc((42, 8), (8, 5), "sand")
     s.box(63, 44, 75, 57, "slate")
@@ -52,7 +52,7 @@ def cellist(s: Sketch) -> None:
     s.box(24, 58, 62, 64, "slate")
     s.limb([(28, 64), (26, 92)], 3, "slate")
     s.limb([(58, 64), (60, 92)], 3, "slate")
-    figure(s, 42, 56, pose="sit", coat="ink", trousers="slate", hair="stone", size=1.05)
+    figure(s, (42, 56), pose="sit", coat="ink", trousers="slate", hair="stone", size=1.05)
     cello = [
         (66, 42),
         (74, 45),
@@ -76,7 +76,7 @@ def child_kite(s: Sketch) -> None:
     s.sky("sky", "white")
     cloud(s, 22, 20, 28)
     ground(s, 78, "lime", sway=4)
-    figure(s, 34, 72, pose="raise", coat="red", trousers="blue", hair="gold", size=0.56)
+    figure(s, (34, 72), pose="raise", coat="red", trousers="blue", hair="gold", size=0.56)
     s.stroke([(47, 45), (62, 44), (75, 27)], width=0.8)
     s.shape([(76, 8), (88, 20), (76, 36), (67, 20)], "orange")
     s.stroke([(76, 8), (76, 36)])
@@ -116,8 +116,8 @@ def umbrella_pair(s: Sketch) -> None:
     for k in range(16):
         x, y = (k * 37) % 100, (k * 23) % 78
         s.stroke([(x, y), (x - 2, y + 7)], width=0.6)
-    figure(s, 36, 62, pose="stand", coat="gold", trousers="navy", hair="ink", size=0.72)
-    figure(s, 62, 62, pose="stand", coat="teal", trousers="umber", skin="umber", hair="brown", size=0.74)
+    figure(s, (36, 62), pose="stand", coat="gold", trousers="navy", hair="ink", size=0.72)
+    figure(s, (62, 62), pose="stand", coat="teal", trousers="umber", skin="umber", hair="brown", size=0.74)
     s.limb([(49, 60), (49, 14)], 1.8, "ink")
     s.shape(
         [(14, 28), (22, 12), (49, 3), (76, 12), (85, 28), (68, 24), (49, 27), (31, 24)], "red", smooth=True

@@ -122,7 +122,7 @@ def rowing_boat(s: Sketch) -> None:
     s.sky("dusk", "rose")
     s.shape([(-10, 48), (20, 32), (50, 44), (80, 28), (110, 48)], "violet", smooth=True)
     ground(s, 48, "teal", sway=0.4)
-    figure(s, 46, 66, pose="sit", coat="red", trousers="slate", hair="ink", size=0.66)
+    figure(s, (46, 66), pose="sit", coat="red", trousers="slate", hair="ink", size=0.66)
     s.limb([(58, 60), (86, 84)], 2, "brown")
     s.shape([(82, 80), (92, 86), (90, 92), (80, 86)], "brown")
     s.shape([(10, 62), (24, 70), (76, 70), (92, 62), (80, 82), (24, 82)], "umber")
