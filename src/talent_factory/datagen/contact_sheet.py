@@ -15,7 +15,7 @@ from talent_factory.datagen.cast import PORTRAIT_FILE, CastManifest, CastSlot
 from talent_factory.datagen.quality.verdict import remarks, worst_verdict
 from talent_factory.datagen.review.book import ReviewBook, load_review
 
-_LAYOUT = "sheet-2"
+_LAYOUT = "sheet-3"
 _COLUMNS = 6
 _CELL_AREA = 400 * 225  # pixels; the cell takes the aspect of the cast
 _GUTTER = 14
@@ -50,7 +50,7 @@ def write_contact_sheet(cast: CastManifest, folder: Path, target: Path) -> None:
 
 
 def draw_contact_sheet(cast: CastManifest, folder: Path) -> Image.Image:
-    """The sheet as an RGB image: a header line, then cells of `_COLUMNS` a row, the portrait in the first.
+    """The sheet as an RGB image: a header line, then the cells row by row, the portrait in the first.
 
     Below each image stand its number, what it is, and what the checks or a person said of it; a rejected
     image is dimmed and crossed out.
@@ -59,7 +59,7 @@ def draw_contact_sheet(cast: CastManifest, folder: Path) -> Image.Image:
     cell = _cell_size(cast.aspect)
     step = (cell[0] + _GUTTER, cell[1] + _LINE + _GUTTER)
     tiles = 1 + cast.target
-    columns = min(_COLUMNS, tiles)
+    columns = _columns(tiles)
     rows = -(-tiles // columns)
     size = (columns * step[0] + _GUTTER, _HEADER + rows * step[1] + _GUTTER)
     sheet = Image.new("RGB", size, _GROUND)
@@ -86,6 +86,13 @@ def draw_contact_sheet(cast: CastManifest, folder: Path) -> Image.Image:
         if picture is not None:
             _verdict(draw, slot, book, corner, cell)
     return sheet
+
+
+def _columns(tiles: int) -> int:
+    """Four to six columns, as fill the last row best; of equals the most."""
+    if tiles <= _COLUMNS:
+        return tiles
+    return min(range(_COLUMNS, 3, -1), key=lambda columns: -tiles % columns)
 
 
 def _book(folder: Path) -> ReviewBook:

@@ -128,3 +128,11 @@ def test_damaged_decisions_do_not_spoil_the_sheet(tmp_path: Path) -> None:
     (tmp_path / "review.json").write_text("{", "utf-8")
     write_contact_sheet(made, tmp_path, tmp_path / "sheet.jpg")
     assert sheet_is_current(made, tmp_path / "sheet.jpg")
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 2), (5, 6), (12, 5), (17, 6), (20, 6)])
+def test_rows_are_filled_as_well_as_can_be(tmp_path: Path, count: int, columns: int) -> None:
+    made = _cast(tmp_path, BlockEditor())
+    slots = (made.slots * 2)[:count]
+    sheet = draw_contact_sheet(made.model_copy(update={"slots": slots}), tmp_path)
+    assert sheet.width == columns * 414 + 14
