@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 import zlib
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from talent_factory.core.errors import ProviderError
-from talent_factory.providers.port import Capabilities, EditRequest, JobState
+from talent_factory.providers.port import Capabilities, EditRequest, JobStatus
 
 
 def face(size: tuple[int, int] = (320, 300)) -> Image.Image:
@@ -81,8 +82,11 @@ class BlockEditor:
             self._jobs[request.slot] = request
         return request.slot
 
-    def poll(self, job_id: str) -> JobState:
-        return "succeeded"
+    def payload(self, request: EditRequest) -> dict[str, object]:
+        return {"slot": request.slot}
+
+    def poll(self, job_id: str) -> JobStatus:
+        return JobStatus(state="succeeded")
 
     def fetch(self, job_id: str) -> bytes:
         request = self._jobs[job_id]
@@ -105,7 +109,7 @@ class BlockEditor:
     def cancel(self, job_id: str) -> None:
         self._jobs.pop(job_id, None)
 
-    def find(self, seed: int) -> str | None:
+    def find(self, seed: int, *, since: datetime | None = None) -> str | None:
         return next((slot for slot, request in self._jobs.items() if request.seed == seed), None)
 
 

@@ -66,6 +66,7 @@ class Actor:
 
 def cast_stage(floor: Floor, actor: Actor, portrait: Path, options: CastOptions) -> Stage:
     """Portrait to training images."""
+    from talent_factory.datagen.order import Terms
     from talent_factory.datagen.recipes import load_recipe
 
     recipe = load_recipe(options.recipe)
@@ -74,7 +75,7 @@ def cast_stage(floor: Floor, actor: Actor, portrait: Path, options: CastOptions)
         detail=f"{len(recipe.slots)} training images from {portrait.name}",
         inputs={
             "portrait": portrait,
-            "options": options.model_dump(mode="json", exclude={"in_flight", "recipe"}),
+            "options": options.model_dump(mode="json", exclude={"recipe", *Terms.model_fields}),
             "recipe": recipe.model_dump(mode="json"),
             "painter": work.painter_methods(),
         },

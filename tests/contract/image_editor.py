@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import time
 import zlib
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from talent_factory.core.errors import ProviderError
-from talent_factory.providers.port import Capabilities, EditRequest, ImageEditor, JobState
+from talent_factory.providers.port import Capabilities, EditRequest, ImageEditor, JobStatus
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -26,10 +30,24 @@ def png_size(data: bytes) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def picture_size(data: bytes) -> tuple[int, int]:
+    """(width, height) of a PNG, JPEG or WebP that decodes to its last row."""
+    if data.startswith(PNG_SIGNATURE):
+        png_size(data)
+    with Image.open(BytesIO(data)) as image:
+        assert image.format in ("PNG", "JPEG", "WEBP")
+        image.load()
+        return image.size
+
+
 class ImageEditorContract:
-    """Fixtures to override: `editor` (fresh for every test) and, if need be, `portrait` and `patience_s`."""
+    """Fixtures to override: `editor` (fresh for every test), `portrait`; if need be, what stands below.
+
+    `keys` are the secrets that the editor was given.
+    """
 
     patience_s = 60.0
+    keys: tuple[str, ...] = ()
 
     @pytest.fixture
     def editor(self) -> ImageEditor:
@@ -57,12 +75,12 @@ class ImageEditorContract:
             long_side=160,
         )
 
-    def finish(self, editor: ImageEditor, job: str) -> JobState:
+    def finish(self, editor: ImageEditor, job: str) -> JobStatus:
         """Poll until the job has ended, as a caller would."""
         until = time.monotonic() + self.patience_s
-        while (state := editor.poll(job)) in ("queued", "running") and time.monotonic() < until:
+        while (status := editor.poll(job)).state in ("queued", "running") and time.monotonic() < until:
             time.sleep(0.01)
-        return state
+        return status
 
     def test_capabilities_are_constant_and_consistent(self, editor: ImageEditor, can: Capabilities) -> None:
         assert editor.capabilities() == can
@@ -70,17 +88,19 @@ class ImageEditorContract:
         assert can.any_aspect or can.aspects
         assert can.any_medium or set(can.methods) == set(can.media)
         assert can.augmentations <= set(can.methods)
+        assert can.price_usd == 0 or can.price_as_of
+        assert can.safety is None or can.safety[0] <= can.safety[1]
 
     def test_name_fits_a_manifest(self, editor: ImageEditor) -> None:
         assert editor.name.replace("-", "").replace("_", "").isalnum()
         assert editor.name == editor.name.lower()
 
-    def test_a_job_ends_in_a_png_of_the_asked_aspect(
+    def test_a_job_ends_in_a_picture_of_the_asked_aspect(
         self, editor: ImageEditor, request_1: EditRequest
     ) -> None:
         job = editor.submit(request_1)
-        assert self.finish(editor, job) == "succeeded"
-        width, height = png_size(editor.fetch(job))
+        assert self.finish(editor, job).state == "succeeded"
+        width, height = picture_size(editor.fetch(job))
         across, down = (int(part) for part in request_1.aspect.split(":"))
         assert width / height == pytest.approx(across / down, rel=0.01)
 
@@ -88,7 +108,7 @@ class ImageEditorContract:
         job = editor.submit(request_1)
         self.finish(editor, job)
         assert editor.fetch(job) == editor.fetch(job)
-        assert editor.poll(job) == "succeeded"
+        assert editor.poll(job).state == "succeeded"
 
     def test_jobs_are_told_apart(self, editor: ImageEditor, request_1: EditRequest) -> None:
         other = request_1.model_copy(update={"slot": "second", "seed": 12})
@@ -101,11 +121,33 @@ class ImageEditorContract:
         assert editor.find(request_1.seed) == job
         assert editor.find(987654321) is None
 
+    def test_a_search_goes_no_further_back_than_asked(
+        self, editor: ImageEditor, request_1: EditRequest
+    ) -> None:
+        now = datetime.now(UTC)
+        job = editor.submit(request_1)
+        assert editor.find(request_1.seed, since=now - timedelta(minutes=1)) == job
+        # well beyond what is allowed for clocks that differ
+        assert editor.find(request_1.seed, since=now + timedelta(hours=1)) is None
+
+    def test_the_payload_is_a_record_without_pictures_or_keys(
+        self, editor: ImageEditor, request_1: EditRequest
+    ) -> None:
+        payload = editor.payload(request_1)
+        assert payload == editor.payload(request_1)
+        text = json.dumps(payload)
+        assert len(text) < 10_000
+        assert '"sha256"' in text
+        assert '"bytes"' in text
+        for key in self.keys:
+            assert key not in text
+        assert editor.find(request_1.seed) is None
+
     def test_a_cancelled_job_gives_no_image(self, editor: ImageEditor, request_1: EditRequest) -> None:
         job = editor.submit(request_1)
         editor.cancel(job)
         editor.cancel(job)
-        assert editor.poll(job) == "cancelled"
+        assert self.finish(editor, job).state == "cancelled"
         with pytest.raises(ProviderError):
             editor.fetch(job)
 

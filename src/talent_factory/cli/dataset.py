@@ -11,6 +11,7 @@ from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit
 
 if TYPE_CHECKING:
     from talent_factory.core.doctor import Finding
+    from talent_factory.datagen.review.gallery import Gallery
     from talent_factory.dataset.manifest import DatasetManifest, Kind, Mode
 
 app = typer.Typer(
@@ -122,20 +123,124 @@ def show(folder: FolderArgument, as_json: JsonOption = False) -> None:
 def export(
     folder: FolderArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
+    layout: Annotated[
+        str,
+        typer.Option("--layout", help="kohya: `N_token class` with .txt; imagefolder: metadata.jsonl."),
+    ] = "kohya",
     as_json: JsonOption = False,
 ) -> None:
-    """Write the dataset as a kohya folder `N_token class` for other trainers."""
+    """Write the dataset in the layout of other trainers: a kohya folder, or a Hugging Face image folder."""
     from rich.text import Text
 
-    from talent_factory.dataset.layout import write_kohya
+    from talent_factory.core.errors import UsageError
+    from talent_factory.dataset.layout import write_image_folder, write_kohya
     from talent_factory.dataset.manifest import load_dataset
 
+    writers = {"kohya": write_kohya, "imagefolder": write_image_folder}
+    if layout not in writers:
+        raise UsageError(f"layout {layout!r} is not known", remedy="use kohya or imagefolder")
     made = load_dataset(folder)
-    write_kohya(folder, made, out)
-    document = {"out": out, "images": len(made.items)}
+    writers[layout](folder, made, out)
+    document = {"out": out, "layout": layout, "images": len(made.items)}
     emit(
         document, as_json, lambda: console().print(Text(f"{len(made.items)} images in {out}"), soft_wrap=True)
     )
+
+
+@app.command("review")
+def review(
+    folder: Annotated[Path, typer.Argument(help="A cast, or any folder of images.")],
+    keep: Annotated[str, typer.Option("--keep", help="Keep these images, by number: 1,2,5-7.")] = "",
+    reject: Annotated[str, typer.Option("--reject", help="Leave these images out of datasets.")] = "",
+    clear: Annotated[str, typer.Option("--clear", help="Take these decisions back.")] = "",
+    show_only: Annotated[bool, typer.Option("--list", help="Only list what was decided.")] = False,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port of the page.", show_default="any free one")
+    ] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address, open no browser.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep and reject images by hand, on a page of this machine or by number; outranks every check.
+
+    Decisions are kept by the image's digest in FOLDER/review.json. Rejected images stay where they are, and
+    `talent dataset prepare` leaves them out.
+    """
+    from talent_factory.core.errors import UsageError
+    from talent_factory.datagen.review.gallery import open_gallery
+    from talent_factory.datagen.review.numbers import choices_from
+
+    gallery = open_gallery(folder)
+    choices = choices_from(gallery, keep=keep, reject=reject, clear=clear)
+    if show_only and choices:
+        raise UsageError("--list changes nothing", remedy="leave it out, or leave the numbers out")
+    if choices:
+        from talent_factory.datagen.review.gallery import apply
+
+        apply(gallery, choices)
+    elif not show_only:
+        _review_page(gallery, port=port, browser=not no_open)
+    _review_result(gallery, as_json)
+
+
+def _review_page(gallery: Gallery, *, port: int, browser: bool) -> None:
+    """Serve the page until Done is pressed or Ctrl-C; the address goes to stderr, results alone to stdout."""
+    import webbrowser
+
+    from talent_factory.core.stop import graceful_stop
+    from talent_factory.datagen.review.gallery import redraw
+    from talent_factory.datagen.review.server import ReviewServer
+
+    server = ReviewServer(gallery, port=port)
+    with graceful_stop() as stop, server.running():
+        typer.echo(f"review at {server.url}", err=True)
+        typer.echo("press Done on the page, or Ctrl-C here; every decision is saved at once", err=True)
+        if browser:
+            webbrowser.open(server.url)
+        while not server.done.wait(0.2) and not stop.requested:
+            pass
+    redraw(gallery)
+
+
+def _review_result(gallery: Gallery, as_json: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from talent_factory.datagen.quality.verdict import remarks, worst_verdict
+    from talent_factory.datagen.review.book import load_review
+
+    book = load_review(gallery.folder)
+    rows = [(picture, book.choice(picture.sha256)) for picture in gallery.pictures]
+
+    def human() -> None:
+        table = Table(box=None, pad_edge=False)
+        for header in ("", "image", "by hand", "checks"):
+            table.add_column(header, overflow="fold")
+        for picture, choice in rows:
+            colour = {"keep": "green", "reject": "red"}.get(choice or "", "")
+            said = "; ".join(remarks(picture.checks)) or worst_verdict(picture.checks).replace("_", " ")
+            table.add_row(str(picture.number), Text(picture.title), Text(choice or "", colour), Text(said))
+        rejected = sum(choice == "reject" for _, choice in rows)
+        console().print(table)
+        console().print(Text(f"{len(rows)} images, {rejected} rejected", "bold"))
+        console().print(Text(f"next: talent dataset prepare {gallery.folder}"), soft_wrap=True)
+
+    document = {
+        "folder": gallery.folder,
+        "images": [
+            {
+                "number": picture.number,
+                "file": picture.path,
+                "sha256": picture.sha256,
+                "choice": choice,
+                "verdict": worst_verdict(picture.checks),
+                "remarks": remarks(picture.checks),
+            }
+            for picture, choice in rows
+        ],
+        "kept": sum(choice == "keep" for _, choice in rows),
+        "rejected": sum(choice == "reject" for _, choice in rows),
+    }
+    emit(document, as_json, human)
 
 
 def _document(made: DatasetManifest, folder: Path) -> dict[str, object]:

@@ -9,6 +9,13 @@ TalentError (1)
 ├── KitError           a Talent Kit is broken or unfit
 ├── BaseError          a base model is missing or broken
 ├── ProviderError      an image provider failed
+│   ├── ProviderBusy         asked to wait (429): nothing was accepted, nothing is paid
+│   ├── ProviderUnreachable  no connection: nothing was accepted, nothing is paid
+│   ├── SubmitUnknown        the answer was lost: the job may exist and be paid
+│   ├── ProviderRefused (3)  key, credit or input refused (401, 402, 403, 422): stop the cast
+│   ├── ContentFlagged       the provider's safety filter said no
+│   └── ResultExpired        the finished image is no longer there
+├── StorageError       an object store refused or failed
 ├── TrainingDiverged   the loss left the finite numbers
 ├── WorkspaceBusy      another process holds the lock
 ├── DiskFull           the file system took no more bytes
@@ -77,6 +84,40 @@ class BaseError(TalentError):
 
 class ProviderError(TalentError):
     """An image provider failed or refused."""
+
+
+class ProviderBusy(ProviderError):
+    """The provider asks for patience (HTTP 429); nothing was accepted. `retry_after_s` in seconds."""
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after_s: float = 5.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_s = retry_after_s
+
+
+class ProviderUnreachable(ProviderError):
+    """No connection came about, so nothing was accepted: trying again is safe."""
+
+
+class SubmitUnknown(ProviderError):
+    """A request was sent and its answer lost: the job may exist. Look for it (`find`), never send it blindly."""
+
+
+class ProviderRefused(ProviderError):
+    """The key, the credit or the input was refused (HTTP 401, 402, 403, 422): the next one would be, too."""
+
+    exit_code = 3
+
+
+class ContentFlagged(ProviderError):
+    """The provider's safety filter refused the prompt or the picture."""
+
+
+class ResultExpired(ProviderError):
+    """A finished image is no longer kept by the provider."""
+
+
+class StorageError(TalentError):
+    """An object store is missing, denied or failed."""
 
 
 class TrainingDiverged(TalentError):

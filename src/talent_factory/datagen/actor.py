@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from talent_factory.core.errors import Cancelled, DiskFull, PolicyRefused, ProviderError, TalentError
+from talent_factory.core.errors import Cancelled, ProviderError, TalentError
 from talent_factory.core.events import Reporter
-from talent_factory.core.files import clear_leftovers, json_text, sha256_bytes, write_bytes
+from talent_factory.core.files import clear_leftovers, json_text
 from talent_factory.core.plan import Plan, PlanStep
 from talent_factory.core.records import write_record
 from talent_factory.core.stop import StopSignal
 from talent_factory.core.workspace import check_token, exclusive
 from talent_factory.datagen.cast import CAST_FILE, IMAGES, PORTRAIT_FILE, SHEET_FILE, CastManifest, CastSlot
+from talent_factory.datagen.collect import hand_on
 from talent_factory.datagen.contact_sheet import sheet_is_current, write_contact_sheet
-from talent_factory.datagen.planning import CastOptions, file_of, plan_slots, take_over
+from talent_factory.datagen.order import Deliver, Made, Picture
+from talent_factory.datagen.planning import (
+    CastOptions,
+    order_of,
+    plan_slots,
+    put_in_place,
+    settled,
+    take_over,
+)
 from talent_factory.datagen.portrait import Portrait, normalise, save_portrait
+from talent_factory.datagen.quality.examine import examine_cast
 from talent_factory.datagen.recipes import load_recipe
-from talent_factory.datagen.stamp import measure, stamp
-from talent_factory.providers.port import EditRequest, ImageEditor
+from talent_factory.datagen.window import SPARE, make_images
+from talent_factory.providers.port import ImageEditor
+from talent_factory.providers.vision.encoder import encoder_from
 
 __all__ = ["CastOptions", "cast_actor", "plan_cast"]
-
-_JOB_LIMIT_S = 30 * 60
 
 
 def cast_actor(
@@ -36,14 +43,17 @@ def cast_actor(
     editor: ImageEditor,
     reporter: Reporter,
     stop: StopSignal | None = None,
+    deliver: Deliver | None = None,
 ) -> CastManifest:
     """Make the images of `options.recipe` from `portrait` into `out` and return the manifest
     (`out/cast.json`).
 
     A slot whose image is there and was made from the same inputs is never made again, so a second call does
-    nothing and a call after a crash makes only what is missing. A failed slot is written down and the rest
-    goes on; ask the manifest (`failed`, `require_complete`). Raises PortraitError, ProviderError when not one
-    image could be made, Cancelled when `stop` asked for it, DiskFull, WorkspaceBusy.
+    nothing and a call after a crash collects what is paid and makes only what is missing. A failed slot is
+    written down and the rest goes on; ask the manifest (`failed`, `require_complete`). `deliver` brings each
+    image elsewhere while others are made. Raises PortraitError, ProviderError when not one image could be
+    made, ProviderRefused (key, credit, input) and PolicyRefused (budget) with all that was made kept,
+    Cancelled when `stop` asked for it, DiskFull, WorkspaceBusy.
     """
     check_token(token)
     recipe = load_recipe(options.recipe)
@@ -56,17 +66,24 @@ def cast_actor(
     with exclusive(out):
         clear_leftovers(out)
         clear_leftovers(out / IMAGES)
-        cast = take_over(planned, out)
+        clear_leftovers(out / SPARE)
+        cast = put_in_place(take_over(planned, out), out)
         _keep_portrait(source, out / PORTRAIT_FILE, cast)
         _write_if_new(out / CAST_FILE, cast)
         reporter.event("cast.begin", target=cast.target, done=len(cast.done), provider=cast.provider)
         reporter.progress("casting", len(cast.done), cast.target, unit="image")
-        cast = _shoot(cast, out=out, editor=editor, in_flight=options.in_flight, reporter=reporter, stop=stop)
+        cast, stopped = _shoot(
+            cast, out=out, editor=editor, options=options, reporter=reporter, stop=stop, deliver=deliver
+        )
+        cast = _examined(_deliver_rest(cast, out, deliver), out)
         if not sheet_is_current(cast, out / SHEET_FILE):
             write_contact_sheet(cast, out, out / SHEET_FILE)
     reporter.event("cast.end", **cast.counts())
     if stop is not None and stop.requested and len(cast.done) < cast.target:
         raise Cancelled(f"stopped with {cast.summary()}", remedy="run the same command again to go on")
+    if stopped is not None and len(cast.done) < cast.target:
+        stopped.message += f"; {cast.summary()} so far, and kept"
+        raise stopped
     if not cast.done:
         raise ProviderError(
             f"not one of {cast.target} images could be made: {cast.slots[0].error or 'none was tried'}",
@@ -124,88 +141,59 @@ def _shoot(
     *,
     out: Path,
     editor: ImageEditor,
-    in_flight: int,
+    options: CastOptions,
     reporter: Reporter,
     stop: StopSignal | None,
-) -> CastManifest:
-    """Make the missing images, a few at a time; the manifest is written after each, in this thread only."""
+    deliver: Deliver | None,
+) -> tuple[CastManifest, TalentError | None]:
+    """Make the missing images; the manifest is written as each one ends, in this thread only."""
     slots = list(cast.slots)
-    todo = [index for index, slot in enumerate(slots) if slot.state != "done"]
-    if not todo:
+    missing = {slot.key: index for index, slot in enumerate(slots) if slot.state != "done"}
+
+    def settle(made: Made) -> None:
+        index = missing[made.order.key]
+        slots[index] = settled(slots[index], made)
+        if slots[index] != cast.slots[index]:
+            write_record(out / CAST_FILE, _with(cast, slots))
+        if made.state != "left":
+            _tell(reporter, slots, index)
+
+    harvest = make_images(
+        [order_of(slots[index], cast, out) for index in missing.values()],
+        folder=out,
+        editor=editor,
+        terms=options.terms(),
+        stop=stop,
+        on_made=settle,
+        deliver=deliver,
+        have={slot.key for slot in cast.done},
+    )
+    return _with(cast, slots), harvest.stopped
+
+
+def _examined(cast: CastManifest, out: Path) -> CastManifest:
+    """The cast with the checks of its images, written down; the numbers advise, they throw nothing away."""
+    examined = examine_cast(cast, out, encoder=encoder_from())
+    _write_if_new(out / CAST_FILE, examined)
+    return examined
+
+
+def _deliver_rest(cast: CastManifest, out: Path, deliver: Deliver | None) -> CastManifest:
+    """Deliver what earlier runs made and could not bring to its place."""
+    if deliver is None or all(slot.url for slot in cast.done):
         return cast
-    workers = max(1, min(in_flight, editor.capabilities().max_in_flight, len(todo)))
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="cast")
-    try:
-        pending = {pool.submit(_make, slots[index], cast, out, editor): index for index in todo}
-        while pending:
-            if stop is not None and stop.requested:
-                pending = {future: index for future, index in pending.items() if not future.cancel()}
-            ready, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-            # images first: an error that ends the cast must not leave finished ones out of the record
-            for future in sorted(ready, key=lambda future: future.exception() is not None):
-                index = pending.pop(future)
-                slots[index] = _settle(slots[index], future)
-                write_record(out / CAST_FILE, _with(cast, slots))
-                _tell(reporter, slots, index)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return _with(cast, slots)
-
-
-def _make(slot: CastSlot, cast: CastManifest, out: Path, editor: ImageEditor) -> CastSlot:
-    """One image from submit to the file on disk; runs in a worker thread."""
-    request = EditRequest(
-        portrait=out / PORTRAIT_FILE,
-        slot=slot.name,
-        medium=slot.medium,
-        prompt=slot.prompt,
-        aspect=cast.aspect,
-        seed=slot.seed,
-        long_side=cast.long_side,
-    )
-    png = _await_job(editor, editor.submit(request))
-    width, height = measure(png)
-    facts = {
-        "key": slot.key,
-        "slot": slot.name,
-        "provider": cast.provider,
-        "method": slot.method,
-        "augmentation": slot.augmentation,
-        "seed": slot.seed,
-        "recipe": f"{cast.recipe} {cast.recipe_version}",
-        "portrait": cast.portrait.sha256,
-    }
-    data = stamp(png, facts)
-    file = file_of(slot)
-    write_bytes(out / file, data)
-    return slot.model_copy(
-        update={"state": "done", "file": file, "sha256": sha256_bytes(data), "width": width, "height": height}
-    )
-
-
-def _await_job(editor: ImageEditor, job: str) -> bytes:
-    deadline = time.monotonic() + _JOB_LIMIT_S
-    pause = 0.01
-    while (state := editor.poll(job)) in ("queued", "running"):
-        if time.monotonic() > deadline:
-            editor.cancel(job)
-            raise ProviderError(f"job {job} was not ready after {_JOB_LIMIT_S // 60} minutes")
-        time.sleep(pause)
-        pause = min(2.0, pause * 1.5)
-    if state != "succeeded":
-        raise ProviderError(f"job {job} {state}")
-    return editor.fetch(job)
-
-
-def _settle(slot: CastSlot, future: Future[CastSlot]) -> CastSlot:
-    """The slot as its job left it; what must stop the cast is raised, other faults stay with the slot."""
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, DiskFull | PolicyRefused | Cancelled) or not isinstance(error, Exception):
-        raise error
-    text = error.message if isinstance(error, TalentError) else f"{type(error).__name__}: {error}"
-    return slot.model_copy(update={"state": "failed", "error": " ".join(text.split())[:300]})
+    slots = list(cast.slots)
+    for index, slot in enumerate(slots):
+        if slot.state == "done" and not slot.url:
+            path = out / slot.file
+            picture = Picture(
+                key=slot.key, path=path, raw=path.read_bytes(), sha256=slot.sha256, seed=slot.seed, sent={}
+            )
+            url, error = hand_on(picture, deliver)
+            slots[index] = slot.model_copy(update={"url": url, "error": error})
+    delivered = _with(cast, slots)
+    _write_if_new(out / CAST_FILE, delivered)
+    return delivered
 
 
 def _tell(reporter: Reporter, slots: Sequence[CastSlot], index: int) -> None:

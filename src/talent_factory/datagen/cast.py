@@ -8,6 +8,7 @@ from typing import Literal
 from talent_factory.core.errors import DatasetError, FileError, PartialResult
 from talent_factory.core.files import sha256_bytes
 from talent_factory.core.records import Record, read_record
+from talent_factory.datagen.quality.verdict import Check
 from talent_factory.datagen.recipes import CaptionWords, Group
 
 CAST_FILE = "cast.json"
@@ -35,7 +36,10 @@ class PortraitFacts(Record):
 
 class CastSlot(Record):
     """One image of the cast. `key` names all that decides its pixels; `augmentation` is the honest label of a
-    picture that is the portrait itself in another light, never a newly generated photograph."""
+    picture that is the portrait itself in another light, never a newly generated photograph. `seed` is the
+    one that was sent, once there is an image; `code` is the kind of a failure ("E005", "LOST"); `url` is
+    where the image was delivered to; `error` of a finished image says why it was not.
+    """
 
     number: int
     name: str
@@ -57,6 +61,11 @@ class CastSlot(Record):
     width: int = 0
     height: int = 0
     error: str = ""
+    code: str = ""
+    job: str = ""
+    cost_usd: float = 0.0
+    url: str = ""
+    checks: tuple[Check, ...] = ()
 
 
 class CastManifest(Record):
@@ -71,6 +80,7 @@ class CastManifest(Record):
     descriptor: str
     class_noun: str
     provider: str
+    model: str = ""
     aspect: str
     long_side: int
     seed: int

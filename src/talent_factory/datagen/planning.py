@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
 
 from talent_factory.core.errors import DatasetError, ProviderError
-from talent_factory.core.files import sha256_bytes, sha256_file
+from talent_factory.core.files import fsync_folder, sha256_bytes, sha256_file
 from talent_factory.core.records import Record
 from talent_factory.core.seeds import derive_seed
-from talent_factory.datagen.cast import IMAGES, CastManifest, CastSlot, PortraitFacts, load_cast
+from talent_factory.datagen.cast import (
+    IMAGES,
+    PORTRAIT_FILE,
+    CastManifest,
+    CastSlot,
+    PortraitFacts,
+    load_cast,
+)
+from talent_factory.datagen.order import Made, Order, Terms
 from talent_factory.datagen.portrait import Portrait
 from talent_factory.datagen.recipes import (
     ActorSex,
@@ -24,9 +33,12 @@ from talent_factory.datagen.recipes import (
     slot_prompt,
 )
 from talent_factory.datagen.stamp import measure, read_stamp
-from talent_factory.providers.port import Aspect, ImageEditor
+from talent_factory.datagen.window import spare_file
+from talent_factory.providers.port import Aspect, EditRequest, ImageEditor
 
 MAX_IN_FLIGHT = 5
+# What only making an image can tell of it.
+_MADE = {"width", "height", "seed", "job", "cost_usd", "url"}
 
 
 class CastOptions(Record):
@@ -43,8 +55,20 @@ class CastOptions(Record):
     long_side: int = Field(default=1360, ge=64, le=4096)
     seed: int = Field(default=0, ge=0, lt=2**63)
     in_flight: int = Field(default=MAX_IN_FLIGHT, ge=1, le=64)
+    budget_usd: float | None = Field(default=None, ge=0)
+    pay_again: bool = False
+    time_scale: float = Field(default=1.0, gt=0)
     portrait_medium: str = ""
     portrait_words: tuple[str, ...] = ()
+
+    def terms(self) -> Terms:
+        """The part that is about the run and not about the pictures; see `Terms`."""
+        return Terms(
+            in_flight=self.in_flight,
+            budget_usd=self.budget_usd,
+            pay_again=self.pay_again,
+            time_scale=self.time_scale,
+        )
 
 
 def plan_slots(
@@ -73,6 +97,7 @@ def plan_slots(
         descriptor=descriptor(options.actor_type, options.sex),
         class_noun=class_noun(options.actor_type, options.sex),
         provider=editor.name,
+        model=editor.capabilities().model,
         aspect=options.aspect or recipe.aspect,
         long_side=options.long_side,
         seed=options.seed,
@@ -90,9 +115,74 @@ def take_over(planned: CastManifest, out: Path) -> CastManifest:
     return planned.model_copy(update={"slots": slots})
 
 
+def put_in_place(cast: CastManifest, out: Path) -> CastManifest:
+    """Move paid images that another recipe or seed made out of the way, into `spare/`, and those that this
+    one wants back from there; nothing that was paid is ever overwritten.
+    """
+    slots = list(cast.slots)
+    for index, slot in enumerate(slots):
+        place = out / file_of(slot)
+        if slot.state == "done" and slot.file == file_of(slot):
+            continue
+        stamp = read_stamp(place) if place.is_file() else {}
+        if stamp.get("job") and stamp.get("key") != slot.key:
+            _move(place, out / spare_file(str(stamp.get("slot")), str(stamp["key"])))
+        if slot.state == "done":
+            _move(out / slot.file, place)
+            slots[index] = slot.model_copy(update={"file": file_of(slot)})
+    return cast.model_copy(update={"slots": tuple(slots)})
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    os.replace(source, target)
+    fsync_folder(target.parent)
+
+
 def file_of(slot: CastSlot) -> str:
     """Where the image of `slot` lies, relative to the cast."""
     return f"{IMAGES}/{slot.number:02d}_{slot.name}.png"
+
+
+def order_of(slot: CastSlot, cast: CastManifest, out: Path) -> Order:
+    """What the window is asked for to fill `slot`."""
+    request = EditRequest(
+        portrait=out / PORTRAIT_FILE,
+        slot=slot.name,
+        medium=slot.medium,
+        prompt=slot.prompt,
+        aspect=cast.aspect,
+        seed=slot.seed,
+        long_side=cast.long_side,
+    )
+    facts = {
+        "slot": slot.name,
+        "provider": cast.provider,
+        "method": slot.method,
+        "augmentation": slot.augmentation,
+        "recipe": f"{cast.recipe} {cast.recipe_version}",
+        "portrait": cast.portrait.sha256,
+    }
+    return Order(key=slot.key, request=request, path=out / file_of(slot), facts=facts)
+
+
+def settled(slot: CastSlot, made: Made) -> CastSlot:
+    """The slot as the window left it."""
+    if made.state == "done":
+        changes: dict[str, object] = {
+            "state": "done",
+            "file": file_of(slot),
+            "sha256": made.sha256,
+            "width": made.width,
+            "height": made.height,
+            "seed": made.seed,
+            "job": made.job,
+            "cost_usd": made.cost_usd,
+            "url": made.url,
+        }
+    else:
+        changes = {"state": "failed" if made.state == "failed" else "planned", "code": made.code}
+    return slot.model_copy(update=changes | {"error": made.error})
 
 
 def _planned(
@@ -114,6 +204,8 @@ def _planned(
         "long_side": options.long_side,
         "aspect": options.aspect or recipe.aspect,
     }
+    if can.model:
+        inputs["model"] = can.model
     return CastSlot(
         number=number,
         name=slot.name,
@@ -133,7 +225,12 @@ def _planned(
 
 
 def _found(slot: CastSlot, out: Path, before: CastSlot | None) -> CastSlot | None:
-    file = file_of(slot)
+    return _found_at(file_of(slot), slot, out, before) or _found_at(
+        spare_file(slot.name, slot.key), slot, out, before
+    )
+
+
+def _found_at(file: str, slot: CastSlot, out: Path, before: CastSlot | None) -> CastSlot | None:
     path = out / file
     if not path.is_file():
         return None
@@ -141,13 +238,16 @@ def _found(slot: CastSlot, out: Path, before: CastSlot | None) -> CastSlot | Non
     if before is not None and before.file == file:
         if digest != before.sha256:
             return None
-    elif read_stamp(path).get("key") != slot.key:
+        known: dict[str, object] = before.model_dump(include={*_MADE, "checks"})
+    else:
         # killed between the image and the manifest: the image itself tells what made it
-        return None
-    try:
-        width, height = (before.width, before.height) if before else measure(path.read_bytes())
-    except ProviderError:
-        return None
-    return slot.model_copy(
-        update={"state": "done", "file": file, "sha256": digest, "width": width, "height": height}
+        known = {name: value for name, value in read_stamp(path).items() if name in {"key", *_MADE}}
+        if known.pop("key", None) != slot.key:
+            return None
+        try:
+            known["width"], known["height"] = measure(path.read_bytes())
+        except ProviderError:
+            return None
+    return CastSlot.model_validate(
+        {**slot.model_dump(), **known, "state": "done", "file": file, "sha256": digest}
     )

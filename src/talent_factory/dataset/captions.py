@@ -14,7 +14,11 @@ from talent_factory.core.records import Record
 from talent_factory.datagen.cast import CastManifest, CastSlot
 
 Form = Literal["auto", "sentence", "trigger_first"]
-Detail = Literal["short", "scene"]
+Detail = Literal["auto", "short", "scene"]
+
+# The one provider that keeps pose and place of the portrait, whatever scene its slots name.
+_KEEPS_THE_SCENE = "embedded"
+_LARGE = 512  # pixels; from here on bases read whole sentences
 
 COLOURS = (
     "red",
@@ -39,18 +43,24 @@ class CaptionStyle(Record):
     `sentence` is "ink portrait of a TOKEN woman, white background", the word order small bases were trained
     on; `trigger_first` is "TOKEN woman, ink portrait, white background", what the tools for large bases
     expect (kohya's keep_tokens). `auto` takes the first below 512 px and the second from there on. `scene`
-    adds the action, place and light that a provider was asked for; use it only where the provider paints new
-    scenes.
+    adds the action, place and light that a provider was asked for, `short` leaves them out; `auto` adds them
+    from 512 px on where the provider paints new scenes, which the embedded painter does not.
     """
 
     form: Form = "auto"
-    detail: Detail = "short"
+    detail: Detail = "auto"
 
     def form_at(self, resolution: int) -> Literal["sentence", "trigger_first"]:
         """The form that is used at a training size of `resolution` pixels."""
         if self.form == "auto":
-            return "sentence" if resolution < 512 else "trigger_first"
+            return "sentence" if resolution < _LARGE else "trigger_first"
         return self.form
+
+    def tells_scenes(self, cast: CastManifest, resolution: int) -> bool:
+        """Whether captions name action, place and light as they were asked for."""
+        if self.detail == "auto":
+            return resolution >= _LARGE and cast.provider != _KEEPS_THE_SCENE
+        return self.detail == "scene"
 
 
 def cast_caption(
@@ -69,7 +79,7 @@ def cast_caption(
         if (word := _as_seen(phrase, colour=slot.group != "monochrome"))
     ]
     scene = [words.place or place, words.light, words.mood, *told]
-    if style.detail == "scene":
+    if style.tells_scenes(cast, resolution) and not slot.augmentation:
         scene = [slot.action, slot.setting, slot.light, words.mood, *told]
     return compose(
         token=cast.token,

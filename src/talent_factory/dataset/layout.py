@@ -74,6 +74,19 @@ def write_kohya(dataset: Path, manifest: DatasetManifest, out: Path) -> Path:
     return out
 
 
+def write_image_folder(dataset: Path, manifest: DatasetManifest, out: Path) -> Path:
+    """Write `out/images/NN.png` and `out/metadata.jsonl` for Hugging Face's ImageFolder; returns `out`.
+
+    That layout knows no repeats: every image stands in it once.
+    """
+    with atomic_folder(_fresh(out)) as folder:
+        for item in manifest.items:
+            (folder / item.file).parent.mkdir(exist_ok=True)
+            shutil.copyfile(dataset / item.file, folder / item.file)
+        write_metadata_jsonl(folder, manifest)
+    return out
+
+
 def write_metadata_jsonl(dataset: Path, manifest: DatasetManifest) -> Path:
     """Write `metadata.jsonl` (Hugging Face ImageFolder: file_name, text) into the dataset folder."""
     rows = [json.dumps({"file_name": i.file, "text": i.caption}, ensure_ascii=False) for i in manifest.items]

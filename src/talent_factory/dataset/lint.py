@@ -2,74 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
 from talent_factory.core.doctor import Finding
 from talent_factory.dataset.captions import has_word
+from talent_factory.dataset.lint_words import EXCUSED, MEDIA, PLAIN, TRAITS, named
 
 MAX_WORDS = 50  # about the 75 tokens that a CLIP text model reads
 MIN_WORDS = 3
+FULL_WORDS = 8  # what a large base wants to be told; small ones know few words
 _COMMON_SHARE = 0.8
 _COMMON_FROM = 5  # images; in fewer a shared phrase says nothing
-
-_TRAITS = (
-    "hair",
-    "haired",
-    "eyes",
-    "eyed",
-    "skin",
-    "skinned",
-    "freckles",
-    "freckled",
-    "scar",
-    "scarred",
-    "beard",
-    "bearded",
-    "mustache",
-    "moustache",
-    "mole",
-    "birthmark",
-    "tattoo",
-    "nose",
-    "lips",
-    "jaw",
-    "cheekbones",
-    "eyebrows",
-    "bald",
-    "blonde",
-    "brunette",
-    "fangs",
-    "horns",
-    "fur",
-    "scales",
-    "tail",
-)
-_MEDIA = (
-    "watercolor",
-    "watercolour",
-    "gouache",
-    "ink",
-    "pencil",
-    "graphite",
-    "charcoal",
-    "woodcut",
-    "vector",
-    "manga",
-    "anime",
-    "comic",
-    "oil painting",
-    "sketch",
-    "illustration",
-    "painting",
-    "drawing",
-    "photo",
-    "photograph",
-    "screentone",
-    "monochrome",
-    "style",
-)
+_LONGEST_PHRASE = 8  # words
 
 
 def lint_captions(
@@ -78,17 +25,21 @@ def lint_captions(
     kind: Literal["identity", "style"],
     token: str,
     class_noun: str = "",
+    least_words: int = MIN_WORDS,
 ) -> tuple[Finding, ...]:
-    """Findings about `captions`, pairs of (file, caption), errors first; empty when all is well."""
+    """Findings about `captions`, pairs of (file, caption), errors first; empty when all is well.
+
+    `least_words` is how many a caption should have: `FULL_WORDS` for large bases.
+    """
     findings: list[Finding] = []
     for file, caption in captions:
-        findings.extend(_one(file, caption, kind=kind, token=token))
+        findings.extend(_one(file, caption, kind=kind, token=token, least=least_words))
     findings.extend(_repeated(captions))
-    findings.extend(_everywhere(captions, token=token, class_noun=class_noun))
+    findings.extend(_everywhere(captions, kind=kind, token=token, class_noun=class_noun))
     return tuple(sorted(findings, key=lambda finding: finding.severity != "error"))
 
 
-def _one(file: str, caption: str, *, kind: str, token: str) -> list[Finding]:
+def _one(file: str, caption: str, *, kind: str, token: str, least: int) -> list[Finding]:
     found = []
     if token and not has_word(caption, token):
         severity: Literal["warn", "error"] = "error" if kind == "identity" else "warn"
@@ -110,7 +61,7 @@ def _one(file: str, caption: str, *, kind: str, token: str) -> list[Finding]:
                 remedy="keep what is seen, drop the rest",
             )
         )
-    elif words < MIN_WORDS:
+    elif words < least:
         found.append(
             Finding(
                 severity="warn",
@@ -119,23 +70,22 @@ def _one(file: str, caption: str, *, kind: str, token: str) -> list[Finding]:
                 remedy="name medium, background and light",
             )
         )
+    found.extend(_misplaced(file, caption, kind=kind, token=token))
+    return found
+
+
+def _misplaced(file: str, caption: str, *, kind: str, token: str) -> list[Finding]:
     vocabulary, reason = (
-        (_TRAITS, "a permanent trait that is named does not grow into the token")
+        (TRAITS, "a permanent trait that is named does not grow into the token")
         if kind == "identity"
-        else (_MEDIA, "a medium that is named does not grow into the style")
+        else (MEDIA, "a medium that is named does not grow into the style")
     )
     # the token itself may hold such a word (blue_fur): only whole words beside it count
-    named = [word for word in vocabulary if has_word(caption.replace(token, " ") if token else caption, word)]
-    if named:
-        found.append(
-            Finding(
-                severity="warn",
-                subject=file,
-                message=f"names {', '.join(named)}: {reason}",
-                remedy="leave it out",
-            )
-        )
-    return found
+    words = named(caption.replace(token, " ") if token else caption, vocabulary)
+    if not words:
+        return []
+    message = f"names {', '.join(words)}: {reason}"
+    return [Finding(severity="warn", subject=file, message=message, remedy="leave it out")]
 
 
 def _repeated(captions: Sequence[tuple[str, str]]) -> list[Finding]:
@@ -154,22 +104,53 @@ def _repeated(captions: Sequence[tuple[str, str]]) -> list[Finding]:
     ]
 
 
-def _everywhere(captions: Sequence[tuple[str, str]], *, token: str, class_noun: str) -> list[Finding]:
+def _everywhere(
+    captions: Sequence[tuple[str, str]], *, kind: str, token: str, class_noun: str
+) -> list[Finding]:
+    """Phrases that stand in nearly every caption: what is said of all images teaches nothing, or a falsehood.
+
+    A phrase has two telling words or stands alone between commas; in style captions any telling word counts,
+    as a subject that is in all images grows into the style.
+    """
     if len(captions) < _COMMON_FROM:
         return []
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[str, ...]] = Counter()
     for _, caption in captions:
-        counts.update({phrase.strip().lower() for phrase in caption.split(",")})
-    found = []
-    for phrase, count in counts.items():
-        ours = not phrase or phrase == f"{token} {class_noun}".strip() or phrase == token
-        if not ours and count >= _COMMON_SHARE * len(captions):
-            found.append(
-                Finding(
-                    severity="warn",
-                    subject=f"'{phrase}'",
-                    message=f"stands in {count} of {len(captions)} captions",
-                    remedy="a phrase that is everywhere teaches nothing; vary it or leave it out",
-                )
-            )
+        counts.update(_phrases(caption, token=token, class_noun=class_noun, single=kind == "style"))
+    common = {phrase for phrase, count in counts.items() if count >= _COMMON_SHARE * len(captions)}
+    whole = [
+        phrase for phrase in common if not any(phrase != other and _holds(other, phrase) for other in common)
+    ]
+    return [
+        Finding(
+            severity="warn",
+            subject=f"'{' '.join(phrase)}'",
+            message=f"stands in {counts[phrase]} of {len(captions)} captions",
+            remedy="a phrase that is everywhere teaches nothing; vary it or leave it out",
+        )
+        for phrase in sorted(whole)
+    ]
+
+
+def _phrases(caption: str, *, token: str, class_noun: str, single: bool) -> set[tuple[str, ...]]:
+    """The runs of words in `caption` that mean something, without the trigger and what belongs to it."""
+    found: set[tuple[str, ...]] = set()
+    ours = {token.lower(), *class_noun.lower().split(), "portrait"} - {""}
+    for part in re.split(r"[,.;:]", EXCUSED.sub(",", caption.lower())):
+        words = part.split()
+        for start in range(len(words)):
+            for end in range(start + 1, min(len(words), start + _LONGEST_PHRASE) + 1):
+                run = words[start:end]
+                telling = [word for word in run if word not in PLAIN and word not in ours]
+                plain_ends = run[0] in PLAIN or run[-1] in PLAIN
+                if plain_ends or ours & set(run) or len(telling) < (1 if single else 2):
+                    continue
+                found.add(tuple(run))
+        if len(words) == 1 and words[0] not in ours:
+            found.add(tuple(words))
     return found
+
+
+def _holds(longer: tuple[str, ...], shorter: tuple[str, ...]) -> bool:
+    size = len(shorter)
+    return any(longer[at : at + size] == shorter for at in range(len(longer) - size + 1))

@@ -15,10 +15,12 @@ from talent_factory.core.records import write_record
 from talent_factory.core.workspace import check_token
 from talent_factory.datagen.cast import CastManifest, CastSlot, load_cast
 from talent_factory.datagen.portrait import normalise
+from talent_factory.datagen.quality.verdict import remarks, worst_verdict
+from talent_factory.datagen.review.book import ReviewBook, load_review
 from talent_factory.dataset.captions import CaptionStyle, cast_caption, portrait_caption, with_trigger
 from talent_factory.dataset.frame import background_word, fit
 from talent_factory.dataset.layout import Source, few, read_folder
-from talent_factory.dataset.lint import lint_captions
+from talent_factory.dataset.lint import FULL_WORDS, MIN_WORDS, lint_captions
 from talent_factory.dataset.manifest import (
     DATASET_FILE,
     IMAGES,
@@ -44,6 +46,7 @@ class _Aim:
     class_noun: str
     resolution: int
     mode: Mode
+    least_words: int = MIN_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +73,25 @@ def prepare_cast(
     """Turn the finished images of the cast in `cast` into a dataset in `out` and return its manifest.
 
     Images are brought to `resolution` pixels (see `frame.fit` for `mode`), captions come from the recipe's
-    words. Failed slots are left out. Raises DatasetError when the cast is missing, damaged or without images.
+    words. Failed slots and images rejected by hand are left out, the latter with a finding; an image that
+    failed a check stays in, with a finding, until a person decides. Raises DatasetError when the cast is
+    missing, damaged or without images.
     """
-    manifest = load_cast(cast)
+    manifest, book = load_cast(cast), load_review(cast)
     words = style or CaptionStyle()
     if not manifest.done:
         raise DatasetError(f"{cast} holds no finished images", remedy="run talent cast again")
-    pictures = [_of_slot(cast, manifest, slot, words, resolution) for slot in manifest.done]
+    slots = [slot for slot in manifest.done if not book.rejects(slot.sha256)]
+    _refuse_none(cast, len(slots), len(manifest.done))
+    pictures = [_of_slot(cast, manifest, slot, words, resolution) for slot in slots]
     if include_portrait:
         pictures.append(_of_portrait(cast, manifest, words, resolution))
-    key = _key(
-        ["cast", manifest.fingerprint, resolution, mode, words.model_dump(), include_portrait, _REPEATS]
-    )
-    aim = _Aim("identity", manifest.token, manifest.class_noun, resolution, mode)
-    return _write(pictures, out=out, key=key, aim=aim)
+    notes = _notes(cast, manifest, book)
+    inputs = [manifest.fingerprint, resolution, mode, words.model_dump(), include_portrait, _REPEATS]
+    key = _key(["cast", *inputs, *_curated(notes, [slot.sha256 for slot in slots])])
+    least = FULL_WORDS if words.tells_scenes(manifest, resolution) else MIN_WORDS
+    aim = _Aim("identity", manifest.token, manifest.class_noun, resolution, mode, least)
+    return _write(pictures, out=out, key=key, aim=aim, notes=notes)
 
 
 def prepare_folder(
@@ -100,10 +108,13 @@ def prepare_folder(
 
     An identity caption without the token gets "TOKEN CLASS" in front. Raises DatasetError naming the files
     for an empty folder, an image without caption, a caption without image, and images that cannot be read.
+    Images rejected by hand (`review.json`) are left out, with a finding.
     """
     aim = _Aim(kind, token, class_noun, resolution, mode)
-    sources = _captioned(folder, aim)
-    return _prepare_sources(folder, sources, out=out, key=_folder_key(sources, aim), aim=aim)
+    sources, notes = _captioned(folder, aim)
+    return _prepare_sources(
+        folder, sources, out=out, key=_folder_key(sources, aim, notes), aim=aim, notes=notes
+    )
 
 
 def prepare_cached(
@@ -118,10 +129,10 @@ def prepare_cached(
 ) -> Path:
     """Prepare `folder` below `datasets` under a name made of its contents, unless it is there already."""
     aim = _Aim(kind, token, class_noun, resolution, mode)
-    sources = _captioned(folder, aim)
-    key = _folder_key(sources, aim)
+    sources, notes = _captioned(folder, aim)
+    key = _folder_key(sources, aim, notes)
     out = datasets / f"{token or kind}-{key[:12]}"
-    _prepare_sources(folder, sources, out=out, key=key, aim=aim)
+    _prepare_sources(folder, sources, out=out, key=key, aim=aim, notes=notes)
     return out
 
 
@@ -135,6 +146,48 @@ def check_dataset(folder: Path) -> list[Finding]:
         message = f"{count} images are augmentations of the portrait, not new photographs"
         findings.append(Finding(severity="ok", subject="mixture", message=message))
     return findings
+
+
+def _refuse_none(folder: Path, left: int, before: int) -> None:
+    if left == 0:
+        raise DatasetError(
+            f"{folder}: all {before} images were rejected by hand",
+            remedy=f"take some back: talent dataset review {folder}",
+        )
+
+
+def _notes(folder: Path, manifest: CastManifest, book: ReviewBook) -> tuple[Finding, ...]:
+    """What a person and the checks said of the images of a cast; a person's word silences the checks."""
+    rejected = [slot for slot in manifest.done if book.rejects(slot.sha256)]
+    doubtful = [
+        slot
+        for slot in manifest.done
+        if book.choice(slot.sha256) is None and worst_verdict(slot.checks) == "fail"
+    ]
+    notes = list(_left_out([f"{slot.number:02d} {slot.name}" for slot in rejected]))
+    for slot in doubtful:
+        notes.append(
+            Finding(
+                severity="warn",
+                subject=f"cast slot {slot.number} {slot.name}",
+                message=f"failed a check: {'; '.join(remarks(slot.checks))}",
+                remedy=f"look at it: talent dataset review {folder.name}",
+            )
+        )
+    return tuple(notes)
+
+
+def _left_out(names: Sequence[str]) -> tuple[Finding, ...]:
+    if not names:
+        return ()
+    images = "image" if len(names) == 1 else "images"
+    message = f"{len(names)} {images} rejected by hand left out: {few(list(names))}"
+    return (Finding(severity="ok", subject="review", message=message),)
+
+
+def _curated(notes: Sequence[Finding], kept: Sequence[str]) -> list[object]:
+    """What a review adds to the key of a dataset; nothing, where there is nothing to say."""
+    return [[note.model_dump() for note in notes], list(kept)] if notes else []
 
 
 def _of_slot(
@@ -172,12 +225,12 @@ def _of_portrait(cast: Path, manifest: CastManifest, style: CaptionStyle, resolu
 
 
 def _prepare_sources(
-    folder: Path, sources: Sequence[Source], *, out: Path, key: str, aim: _Aim
+    folder: Path, sources: Sequence[Source], *, out: Path, key: str, aim: _Aim, notes: Sequence[Finding]
 ) -> DatasetManifest:
     inside, around = out.resolve(), folder.resolve()
     if inside == around or around in inside.parents:
         raise DatasetError(f"{out} lies in the folder that is read", remedy="name another folder with --out")
-    return _write([_of_source(source, aim) for source in sources], out=out, key=key, aim=aim)
+    return _write([_of_source(source, aim) for source in sources], out=out, key=key, aim=aim, notes=notes)
 
 
 def _of_source(source: Source, aim: _Aim) -> _Picture:
@@ -187,30 +240,38 @@ def _of_source(source: Source, aim: _Aim) -> _Picture:
     return _Picture(source.path, lambda image: text, source.name, "given", repeats=source.repeats)
 
 
-def _captioned(folder: Path, aim: _Aim) -> list[Source]:
-    """The sources of `folder`, each with a caption."""
+def _captioned(folder: Path, aim: _Aim) -> tuple[list[Source], tuple[Finding, ...]]:
+    """The sources of `folder` that were not rejected, each with a caption, and what was left out."""
     if aim.token or aim.kind == "identity":
         check_token(aim.token)
-    sources = read_folder(folder)
+    found, book = read_folder(folder), load_review(folder)
+    digests = {source.name: sha256_file(source.path) for source in found} if book.images else {}
+    gone = [source.name for source in found if book.rejects(digests.get(source.name, ""))]
+    sources = [source for source in found if source.name not in gone]
+    _refuse_none(folder, len(sources), len(found))
     bare = [source.name for source in sources if not source.caption]
     if bare:
         raise DatasetError(
             f"{folder}: {len(bare)} of {len(sources)} images have no caption: {few(bare)}",
             remedy=f"write {Path(bare[0]).stem}.txt beside it, with the words that describe the picture",
         )
-    return sources
+    return sources, _left_out(gone)
 
 
-def _folder_key(sources: Sequence[Source], aim: _Aim) -> str:
+def _folder_key(sources: Sequence[Source], aim: _Aim, notes: Sequence[Finding]) -> str:
     rows = [[source.name, sha256_file(source.path), source.caption, source.repeats] for source in sources]
-    return _key(["folder", aim.kind, aim.token, aim.class_noun, aim.resolution, aim.mode, rows])
+    return _key(
+        ["folder", aim.kind, aim.token, aim.class_noun, aim.resolution, aim.mode, rows, *_curated(notes, [])]
+    )
 
 
 def _key(parts: list[object]) -> str:
     return sha256_bytes(json_text([_METHOD, *parts]).encode())
 
 
-def _write(pictures: Sequence[_Picture], *, out: Path, key: str, aim: _Aim) -> DatasetManifest:
+def _write(
+    pictures: Sequence[_Picture], *, out: Path, key: str, aim: _Aim, notes: Sequence[Finding] = ()
+) -> DatasetManifest:
     """Write images, captions and manifest as one folder that appears whole, unless it is there already."""
     before = _already(out, key)
     if before is not None:
@@ -226,11 +287,15 @@ def _write(pictures: Sequence[_Picture], *, out: Path, key: str, aim: _Aim) -> D
             mode=aim.mode,
             source_key=key,
             items=items,
-            findings=lint_captions(
-                [(item.file, item.caption) for item in items],
-                kind=aim.kind,
-                token=aim.token,
-                class_noun=aim.class_noun,
+            findings=(
+                *notes,
+                *lint_captions(
+                    [(item.file, item.caption) for item in items],
+                    kind=aim.kind,
+                    token=aim.token,
+                    class_noun=aim.class_noun,
+                    least_words=aim.least_words,
+                ),
             ),
         )
         write_record(folder / DATASET_FILE, manifest)

@@ -36,14 +36,23 @@ def test_actor_17_holds_the_promised_set_in_order() -> None:
         "gouache",
     ]
     assert [slot.name for slot in recipe.slots if slot.gaze == "camera"] == ["eye_contact"]
-    assert recipe_names() == ["actor-17"]
+    assert recipe_names() == ["actor-12", "actor-17"]
 
 
+def test_actor_12_holds_the_promised_set_and_other_scenes() -> None:
+    small, large = load_recipe("actor-12"), load_recipe("actor-17")
+    assert [slot.group for slot in small.slots] == ["photo"] * 2 + ["monochrome"] * 6 + ["colour"] * 4
+    assert {slot.medium for slot in small.slots} < {slot.medium for slot in large.slots}
+    assert not {slot.action for slot in small.slots} & {slot.action for slot in large.slots}
+    assert (small.preserve, small.gaze, small.aspect) == (large.preserve, large.gaze, large.aspect)
+
+
+@pytest.mark.parametrize("name", ["actor-12", "actor-17"])
 @pytest.mark.parametrize("subject", ["woman", "robotic character"])
-def test_prompts_are_whole_distinct_and_name_the_subject(subject: str) -> None:
-    recipe = load_recipe()
+def test_prompts_are_whole_distinct_and_name_the_subject(subject: str, name: str) -> None:
+    recipe = load_recipe(name)
     prompts = [slot_prompt(recipe, slot, subject) for slot in recipe.slots]
-    assert len(set(prompts)) == 17
+    assert len(set(prompts)) == int(name[-2:])
     for slot, prompt in zip(recipe.slots, prompts, strict=True):
         assert prompt.count(subject) >= 2
         assert slot.light.lower()[1:] in prompt.lower()
@@ -52,12 +61,13 @@ def test_prompts_are_whole_distinct_and_name_the_subject(subject: str) -> None:
         assert 40 < len(prompt.split()) < 140
 
 
-def test_captions_hold_no_permanent_trait() -> None:
+@pytest.mark.parametrize("name", ["actor-12", "actor-17"])
+def test_captions_hold_no_permanent_trait(name: str) -> None:
     from talent_factory.dataset.lint import lint_captions
 
     words = [
         (slot.name, f"dot {' '.join(part for part in slot.caption.model_dump().values() if part)}")
-        for slot in load_recipe().slots
+        for slot in load_recipe(name).slots
     ]
     assert lint_captions(words, kind="identity", token="dot") == ()
 

@@ -94,6 +94,21 @@ def test_a_newly_painted_photograph_is_a_photograph() -> None:
     assert slot.setting.lower() in text
 
 
+def test_scenes_are_told_where_they_were_painted_and_a_large_base_reads_them() -> None:
+    painter = _cast()
+    elsewhere = painter.model_copy(update={"provider": "replicate"})
+    scene = "spinning round in surprise, on a rooftop with speed lines behind"
+    assert scene in _of(elsewhere, "manga", resolution=1024)
+    assert scene not in _of(elsewhere, "manga", resolution=128)
+    assert scene not in _of(painter, "manga", resolution=1024)
+    assert scene in _of(painter, "manga", detail="scene")
+    assert scene not in _of(elsewhere, "manga", resolution=1024, detail="short")
+    # an augmentation was never in the scene that its slot names
+    assert "waiting for the train" not in _of(elsewhere, "subway", resolution=1024)
+    lengths = [len(_of(elsewhere, slot.name, resolution=1024).split()) for slot in elsewhere.slots]
+    assert max(lengths) <= 50
+
+
 def test_the_place_of_the_recipe_goes_before_the_measured_one() -> None:
     assert "subway background" in _of(_cast(), "subway", place="green background")
     assert "green background" not in _of(_cast(), "subway", place="green background")

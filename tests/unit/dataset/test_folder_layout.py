@@ -9,7 +9,7 @@ import pytest
 
 from cast_maker import write_face
 from talent_factory.core.errors import DatasetError
-from talent_factory.dataset.layout import read_folder, write_kohya, write_metadata_jsonl
+from talent_factory.dataset.layout import read_folder, write_image_folder, write_kohya, write_metadata_jsonl
 from talent_factory.dataset.prepare import prepare_folder
 
 
@@ -131,3 +131,11 @@ def test_what_is_written_can_be_read_again(tmp_path: Path) -> None:
         write_kohya(out, made, tmp_path / "kohya")
     rows = [json.loads(line) for line in write_metadata_jsonl(out, made).read_text().splitlines()]
     assert rows[0] == {"file_name": "images/01.png", "text": "dot woman on a hill"}
+    folder = write_image_folder(out, made, tmp_path / "hub")
+    told = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    assert told == rows
+    assert all(
+        (folder / row["file_name"]).read_bytes() == (out / row["file_name"]).read_bytes() for row in told
+    )
+    with pytest.raises(DatasetError, match="not empty"):
+        write_image_folder(out, made, tmp_path / "hub")

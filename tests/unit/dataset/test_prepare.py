@@ -11,7 +11,11 @@ from PIL import Image
 from cast_maker import BlockEditor, write_face
 from talent_factory.core.errors import DatasetError, ProviderError, UsageError
 from talent_factory.core.events import SilentReporter
+from talent_factory.core.records import write_record
 from talent_factory.datagen.actor import CastOptions, cast_actor
+from talent_factory.datagen.cast import CAST_FILE, load_cast
+from talent_factory.datagen.quality.verdict import Check
+from talent_factory.datagen.review.book import Decision, decide
 from talent_factory.dataset.captions import CaptionStyle
 from talent_factory.dataset.manifest import DatasetManifest, load_dataset
 from talent_factory.dataset.prepare import check_dataset, prepare_cached, prepare_cast, prepare_folder
@@ -203,3 +207,28 @@ def test_check_names_what_was_changed_by_hand(folder: Path, tmp_path: Path) -> N
     write_face(out / "images" / "99.png")
     found = {finding.subject: finding.severity for finding in check_dataset(out)}
     assert found == {"images/01.txt": "warn", "images/02.png": "error", "images/99.png": "warn"}
+
+
+def test_a_persons_word_outranks_the_checks(cast: Path, tmp_path: Path) -> None:
+    before = prepare_cast(cast, out=tmp_path / "data", resolution=64)
+    manifest = load_cast(cast)
+    blurred = Check(name="sharpness", verdict="fail", value=2.0, limit=18.0, note="blurred")
+    fine = blurred.model_copy(update={"verdict": "pass", "note": ""})
+    slots = tuple(
+        slot.model_copy(update={"checks": (blurred if slot.number in (1, 2) else fine,)})
+        for slot in manifest.slots
+    )
+    write_record(cast / CAST_FILE, manifest.model_copy(update={"slots": slots}))
+    one, two, three = (slot.sha256 for slot in manifest.slots[:3])
+    decide(cast, {one: Decision(choice="keep"), three: Decision(choice="reject")})
+    made = prepare_cast(cast, out=tmp_path / "data", resolution=64)
+    assert len(made.items) == len(before.items) - 1
+    assert not any("slot 3 " in item.source for item in made.items)
+    said = [finding for finding in made.findings if "check" in finding.message or finding.subject == "review"]
+    assert [finding.subject for finding in said] == ["review", "cast slot 2 eye_contact"]
+    assert "blurred" in said[1].message
+    assert "03 window_light" in said[0].message
+    assert prepare_cast(cast, out=tmp_path / "data", resolution=64) == made
+    decide(cast, {two: Decision(choice="keep"), three: None})
+    again = prepare_cast(cast, out=tmp_path / "data", resolution=64)
+    assert again.fingerprint == before.fingerprint

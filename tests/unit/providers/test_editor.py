@@ -41,7 +41,7 @@ class TestEmbeddedPainter(ImageEditorContract):
 
 def test_it_says_what_is_augmentation() -> None:
     can = EmbeddedPainter().capabilities()
-    assert len(can.media) == 17
+    assert len(can.media) == 17 + 2  # and the two kinds of style pictures
     assert can.augmentations == {medium for medium in MEDIA if medium.startswith("photo_")}
     assert all(can.methods[medium].startswith("augment-") for medium in can.augmentations)
     assert can.price_usd == 0
@@ -66,7 +66,9 @@ def test_a_portrait_that_changes_after_submit_is_noticed(portrait: Path) -> None
     cv2.imwrite(str(portrait), np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(ProviderError, match="changed after"):
         painter.fetch(job)
-    assert painter.poll(job) == "failed"
+    status = painter.poll(job)
+    assert status.state == "failed"
+    assert "changed after" in status.message
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"])
@@ -78,7 +80,7 @@ def test_what_is_no_image_fails_with_a_remedy(tmp_path: Path, content: bytes) ->
     with pytest.raises(ProviderError, match="not an image") as caught:
         painter.fetch(job)
     assert caught.value.remedy
-    assert painter.poll(job) == "failed"
+    assert painter.poll(job).state == "failed"
 
 
 def test_a_cancelled_request_can_be_made_again(portrait: Path) -> None:

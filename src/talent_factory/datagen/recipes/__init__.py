@@ -95,12 +95,12 @@ class Recipe(Record):
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Names of the actor recipes that come with the package."""
     folder = resources.files(__name__)
     return sorted(
         item.name.removesuffix(".toml").replace("_", "-")
         for item in folder.iterdir()
-        if item.name.endswith(".toml")
+        if item.name.startswith("actor_") and item.name.endswith(".toml")
     )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import cv2
 import numpy as np
@@ -15,7 +16,8 @@ from talent_factory.core.errors import ProviderError
 from talent_factory.providers.embedded.framing import canvas_size
 from talent_factory.providers.embedded.painter import MEDIA, paint
 from talent_factory.providers.embedded.raster import U8
-from talent_factory.providers.port import Capabilities, EditRequest, JobState
+from talent_factory.providers.embedded.stylist import STYLE_MEDIA, SUBJECTS, paint_style
+from talent_factory.providers.port import Capabilities, EditRequest, JobState, JobStatus
 
 # Small and quick: the pictures are noisy, so a higher level costs seconds and gains little.
 _PNG_LEVEL = 3
@@ -26,6 +28,8 @@ class _Job:
     request: EditRequest
     portrait_sha256: str
     state: JobState = "succeeded"
+    message: str = ""
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -49,20 +53,27 @@ class EmbeddedPainter:
     def capabilities(self) -> Capabilities:
         """Every medium of `MEDIA`, any aspect, free of charge, as many at once as there are cores."""
         return Capabilities(
-            media=tuple(MEDIA),
+            media=(*MEDIA, *STYLE_MEDIA),
             any_aspect=True,
             max_in_flight=os.cpu_count() or 1,
             seed=True,
+            max_seed=2**63 - 1,
             network=False,
-            methods={medium: recipe.method for medium, recipe in MEDIA.items()},
+            methods={medium: recipe.method for medium, recipe in MEDIA.items()} | STYLE_MEDIA,
             augmentations=frozenset(medium for medium, recipe in MEDIA.items() if recipe.augmentation),
         )
+
+    def payload(self, request: EditRequest) -> dict[str, object]:
+        """The request itself, the portrait as its digest."""
+        data = _read(request)
+        digest: dict[str, object] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        return request.model_dump(mode="json", exclude={"portrait"}) | {"portrait": digest}
 
     def submit(self, request: EditRequest) -> str:
         """Raises ProviderError for a medium or aspect the painter cannot do, or a portrait that cannot be
         read.
         """
-        if request.medium not in MEDIA:
+        if request.medium not in MEDIA and request.medium not in STYLE_MEDIA:
             raise ProviderError(
                 f"slot {request.slot}: the embedded painter knows no medium {request.medium!r}",
                 remedy="one of " + ", ".join(MEDIA),
@@ -78,9 +89,10 @@ class EmbeddedPainter:
                 self._jobs[job_id] = _Job(request, portrait_sha256)
         return job_id
 
-    def poll(self, job_id: str) -> JobState:
+    def poll(self, job_id: str) -> JobStatus:
         """`succeeded` from the start, since painting waits for nobody; `failed` once a fetch has failed."""
-        return self._job(job_id).state
+        job = self._job(job_id)
+        return JobStatus(state=job.state, message=job.message, billed=False)
 
     def fetch(self, job_id: str) -> bytes:
         """Paint and encode. Raises ProviderError when the job was cancelled or its portrait changed since."""
@@ -90,18 +102,23 @@ class EmbeddedPainter:
         with job.lock:
             try:
                 return _encode(_paint(job))
-            except ProviderError:
-                job.state = "failed"
+            except ProviderError as error:
+                job.state, job.message = "failed", error.message
                 raise
 
     def cancel(self, job_id: str) -> None:
         """Refuse to paint this job from now on, until it is submitted again."""
         self._job(job_id).state = "cancelled"
 
-    def find(self, seed: int) -> str | None:
-        """The first job of this object that was submitted with `seed`."""
+    def find(self, seed: int, *, since: datetime | None = None) -> str | None:
+        """The first job of this object that was submitted with `seed` (since a moment)."""
         with self._lock:
-            return next((job_id for job_id, job in self._jobs.items() if job.request.seed == seed), None)
+            fitting = (
+                job_id
+                for job_id, job in self._jobs.items()
+                if job.request.seed == seed and (since is None or job.since >= since)
+            )
+            return next(fitting, None)
 
     def _job(self, job_id: str) -> _Job:
         with self._lock:
@@ -138,6 +155,15 @@ def _paint(job: _Job) -> U8:
             remedy="normalise the portrait first, or save it as PNG or JPEG",
         )
     portrait: U8 = np.asarray(decoded, np.uint8)
+    if request.medium in STYLE_MEDIA:
+        subjects = request.options.get(SUBJECTS, "")
+        return paint_style(
+            portrait,
+            medium=request.medium,
+            subjects=subjects,
+            seed=request.seed,
+            long_side=request.long_side,
+        )
     painted = paint(
         portrait, medium=request.medium, seed=request.seed, aspect=request.aspect, long_side=request.long_side
     )
