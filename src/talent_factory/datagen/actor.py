@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from talent_factory.core.errors import Cancelled, DiskFull, PolicyRefused, ProviderError, TalentError
+from talent_factory.core.errors import (
+    Cancelled,
+    DiskFull,
+    PolicyRefused,
+    ProviderError,
+    TalentError,
+    UsageError,
+)
 from talent_factory.core.events import Reporter
 from talent_factory.core.files import clear_leftovers, json_text, sha256_bytes, write_bytes
 from talent_factory.core.plan import Plan, PlanStep
@@ -17,7 +24,7 @@ from talent_factory.core.workspace import check_token, exclusive
 from talent_factory.datagen.cast import CAST_FILE, IMAGES, PORTRAIT_FILE, SHEET_FILE, CastManifest, CastSlot
 from talent_factory.datagen.contact_sheet import sheet_is_current, write_contact_sheet
 from talent_factory.datagen.planning import CastOptions, file_of, plan_slots, take_over
-from talent_factory.datagen.portrait import Portrait, normalise, save_portrait
+from talent_factory.datagen.portrait import Portrait, normalise, portrait_png, save_portrait
 from talent_factory.datagen.recipes import load_recipe
 from talent_factory.datagen.stamp import measure, stamp
 from talent_factory.providers.port import EditRequest, ImageEditor
@@ -43,11 +50,13 @@ def cast_actor(
     A slot whose image is there and was made from the same inputs is never made again, so a second call does
     nothing and a call after a crash makes only what is missing. A failed slot is written down and the rest
     goes on; ask the manifest (`failed`, `require_complete`). Raises PortraitError, ProviderError when not one
-    image could be made, Cancelled when `stop` asked for it, DiskFull, WorkspaceBusy.
+    image could be made, Cancelled when `stop` asked for it, DiskFull, WorkspaceBusy, UsageError when `out` is
+    where a picture of the user's lies under a name that the cast needs.
     """
     check_token(token)
     recipe = load_recipe(options.recipe)
     source = normalise(portrait)
+    _refuse_foreign(source, out)
     planned = plan_slots(
         source, name=portrait.name, token=token, options=options, recipe=recipe, editor=editor
     )
@@ -83,6 +92,7 @@ def plan_cast(portrait: Path, *, out: Path, token: str, options: CastOptions, ed
     check_token(token)
     recipe = load_recipe(options.recipe)
     source = normalise(portrait)
+    _refuse_foreign(source, out)
     cast = take_over(
         plan_slots(source, name=portrait.name, token=token, options=options, recipe=recipe, editor=editor),
         out,
@@ -105,6 +115,15 @@ def plan_cast(portrait: Path, *, out: Path, token: str, options: CastOptions, ed
         for slot in cast.slots
     ]
     return Plan(title=f"cast {token}: {recipe.title}, by {editor.name}", steps=tuple(steps))
+
+
+def _refuse_foreign(source: Portrait, out: Path) -> None:
+    """Leave alone a `portrait.png` that no cast wrote: with `--out .` it may be the user's only original."""
+    path = out / PORTRAIT_FILE
+    if path.exists() and not (out / CAST_FILE).exists() and path.read_bytes() != portrait_png(source):
+        raise UsageError(
+            f"{path} belongs to no cast and would be overwritten", remedy="name another folder with --out"
+        )
 
 
 def _keep_portrait(source: Portrait, path: Path, cast: CastManifest) -> None:
