@@ -121,7 +121,7 @@ def _walk(
 
     shared = {"recipe", "actor_type", "sex", "seed", "portrait_medium", "portrait_words"}
     asked = {**options.model_dump(include=shared), "long_side": floor.dials.cast_long_side}
-    casting = parse(CastOptions, asked, source="the options of the run")
+    casting = parse(CastOptions, asked, source="the options of the run", remedy="talent run --help")
     noun = class_noun(options.actor_type, options.sex)
     actor = Actor.at(floor.place, token=token, class_noun=noun, seed=options.seed)
 
