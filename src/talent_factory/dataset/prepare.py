@@ -102,8 +102,13 @@ def prepare_folder(
     for an empty folder, an image without caption, a caption without image, and images that cannot be read.
     """
     aim = _Aim(kind, token, class_noun, resolution, mode)
-    sources = _captioned(folder, aim)
+    sources = _captioned(folder, kind=kind, token=token)
     return _prepare_sources(folder, sources, out=out, key=_folder_key(sources, aim), aim=aim)
+
+
+def check_folder(folder: Path, *, kind: Kind, token: str) -> None:
+    """Raise what `prepare_folder` would, as far as names and captions tell it; decodes no image."""
+    _captioned(folder, kind=kind, token=token)
 
 
 def prepare_cached(
@@ -118,7 +123,7 @@ def prepare_cached(
 ) -> Path:
     """Prepare `folder` below `datasets` under a name made of its contents, unless it is there already."""
     aim = _Aim(kind, token, class_noun, resolution, mode)
-    sources = _captioned(folder, aim)
+    sources = _captioned(folder, kind=kind, token=token)
     key = _folder_key(sources, aim)
     out = datasets / f"{token or kind}-{key[:12]}"
     _prepare_sources(folder, sources, out=out, key=key, aim=aim)
@@ -187,10 +192,10 @@ def _of_source(source: Source, aim: _Aim) -> _Picture:
     return _Picture(source.path, lambda image: text, source.name, "given", repeats=source.repeats)
 
 
-def _captioned(folder: Path, aim: _Aim) -> list[Source]:
+def _captioned(folder: Path, *, kind: Kind, token: str) -> list[Source]:
     """The sources of `folder`, each with a caption."""
-    if aim.token or aim.kind == "identity":
-        check_token(aim.token)
+    if token or kind == "identity":
+        check_token(token)
     sources = read_folder(folder)
     bare = [source.name for source in sources if not source.caption]
     if bare:
