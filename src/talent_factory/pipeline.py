@@ -13,7 +13,7 @@ from pathlib import Path
 
 from talent_factory import stages
 from talent_factory.core.config import parse
-from talent_factory.core.errors import KitError
+from talent_factory.core.errors import ConfigError, KitError
 from talent_factory.core.events import EventLog, Fanout, Reporter, SilentReporter
 from talent_factory.core.files import clear_leftovers
 from talent_factory.core.plan import Plan
@@ -22,7 +22,7 @@ from talent_factory.core.stop import StopSignal, graceful_stop
 from talent_factory.core.workspace import Workspace, check_token, exclusive, workspace_from
 from talent_factory.quality import Dials, derive_dials
 from talent_factory.stage_book import StageBook, StageOutcome
-from talent_factory.stage_work import base_facts
+from talent_factory.stage_work import base_facts, check_folder
 from talent_factory.stages import Actor, Floor
 from talent_factory.training.config import TrainConfig, load_train_config
 
@@ -100,7 +100,7 @@ def plan(
 ) -> Plan:
     """What `run` would do, with time, memory, disk and cost; writes nothing and loads no model.
 
-    Raises what makes the run impossible from the start, such as PortraitError.
+    Raises what makes the run impossible from the start, such as PortraitError or a style without images.
     """
     from talent_factory.datagen.portrait import normalise
 
@@ -121,14 +121,18 @@ def _walk(
 
     shared = {"recipe", "actor_type", "sex", "seed", "portrait_medium", "portrait_words"}
     asked = {**options.model_dump(include=shared), "long_side": floor.dials.cast_long_side}
-    casting = parse(CastOptions, asked, source="the options of the run")
+    casting = parse(CastOptions, asked, source="the options of the run", remedy="talent run --help")
     noun = class_noun(options.actor_type, options.sex)
     actor = Actor.at(floor.place, token=token, class_noun=noun, seed=options.seed)
+    style_config = _style_config(floor, options.style)
 
     book.do(stages.cast_stage(floor, actor, portrait, casting))
     book.do(stages.cast_dataset_stage(floor, actor, images=len(load_recipe(options.recipe).slots)))
     training = _train(floor, book, _identity_config(floor, actor), actor.dataset)
-    style = _style(floor, book, options.style)
+    style = None
+    if style_config is not None:
+        chapter = book.chapter(_records(floor.place, style_config.id), label="style")
+        style = _kit(floor, chapter, style_config)
     book.do(stages.renders_stage(floor, actor, style))
     book.do(stages.report_stage(floor, actor, run=training, style=style, done=book.outcomes))
     return actor, style
@@ -142,24 +146,30 @@ def _train(floor: Floor, book: StageBook, config: TrainConfig, dataset: Path) ->
     return training
 
 
-def _style(floor: Floor, book: StageBook, config_path: Path | None) -> Path | None:
-    """The kit of the style to mix with, trained if need be."""
-    if config_path is None:
+def _style_config(floor: Floor, path: Path | None) -> TrainConfig | None:
+    """The style to mix with, checked before the actor's minutes of work begin."""
+    if path is None:
         return None
-    config = load_train_config(config_path)
+    config = load_train_config(path)
+    if config.subject != "style":
+        raise ConfigError(
+            f"{path} trains {config.id}, which is no style",
+            remedy="give --style a config whose id begins with avatar.style.",
+        )
     if config.base_model != floor.base.name:
         raise KitError(
-            f"{config_path} trains for {config.base_model}, this run uses {floor.base.name}",
+            f"{path} trains for {config.base_model}, this run uses {floor.base.name}",
             remedy="choose a style for the same base, or another base with --base",
         )
-    chapter = book.chapter(_records(floor.place, config.id), label="style")
-    return _kit(floor, chapter, config)
+    check_folder(config, _data_folder(floor.place, config))
+    return config
 
 
 def _kit(floor: Floor, book: StageBook, config: TrainConfig) -> Path:
     """A user's folder of images to a kit."""
-    dataset = floor.place.datasets / config.id
-    book.do(stages.folder_dataset_stage(config, folder=_data_folder(floor.place, config), out=dataset))
+    folder, dataset = _data_folder(floor.place, config), floor.place.datasets / config.id
+    check_folder(config, folder)
+    book.do(stages.folder_dataset_stage(config, folder=folder, out=dataset))
     _train(floor, book, config, dataset)
     return floor.place.talents / config.id
 
@@ -186,7 +196,7 @@ def train_kit(
 
 
 def plan_kit(config_path: Path, *, workspace: Workspace | None = None) -> Plan:
-    """What `train_kit` would do; writes nothing and loads no model."""
+    """What `train_kit` would do; writes nothing and loads no model. Raises DatasetError without images."""
     place, config = workspace or workspace_from(), load_train_config(config_path)
     book = StageBook(place.root, _records(place, config.id), SilentReporter(), plan_only=True)
     kit = _kit(_floor(place, RunOptions(base=config.base_model)), book, config)

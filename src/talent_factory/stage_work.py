@@ -94,6 +94,13 @@ def make_cast_dataset(cast: Path, *, out: Path, resolution: int, include_portrai
     prepare_cast(cast, out=out, resolution=resolution, include_portrait=include_portrait)
 
 
+def check_folder(config: TrainConfig, folder: Path) -> None:
+    """Raise DatasetError when a user's folder cannot become a dataset, before anything is made."""
+    from talent_factory.dataset.prepare import check_folder
+
+    check_folder(folder, kind=config.subject, token=config.token or "")
+
+
 def make_folder_dataset(config: TrainConfig, *, folder: Path, out: Path) -> None:
     """Bring a user's images and captions to the size that the config asks for."""
     from talent_factory.dataset.prepare import prepare_folder

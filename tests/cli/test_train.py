@@ -109,3 +109,26 @@ def test_a_bad_config_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFix
     for words in (["train", str(path)], ["train", "start", str(path), "--dry-run"]):
         assert talent([*words, "-w", str(tmp_path)]) == 2
         assert "nearest valid key: 'lora_rank'" in capsys.readouterr().err
+
+
+def test_what_cannot_begin_puts_no_earlier_run_aside(
+    material: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = workspace / "fresh.yaml"
+    config.write_text(
+        f"""id: {TALENT_ID}
+kind: lora
+sdx_version: "1.5"
+base_model: {material / "base"}
+train_data_dir: nowhere
+resolution: 64
+lora_rank: 2
+max_train_steps: 4
+learning_rate: 1e-3
+batch_size: 2
+token: selftest
+"""
+    )
+    assert talent(["train", str(config), "--fresh", "-w", str(workspace)]) == 1
+    assert "no such folder" in capsys.readouterr().err
+    assert [path.name for path in (workspace / "runs").iterdir()] == [TALENT_ID]

@@ -14,6 +14,7 @@ from pipeline_maker import TOKEN, Small, furnish, make_small, small_dials, write
 from talent_factory.core.errors import (
     Cancelled,
     ConfigError,
+    DatasetError,
     KitError,
     PortraitError,
     ResumeRefused,
@@ -145,6 +146,28 @@ def test_a_style_for_another_base_is_refused_before_it_is_trained(small: Small) 
     with pytest.raises(KitError, match="elsewhere"):
         small.run(style=small.style)
     assert not (small.place.runs / "avatar.style.wobble").exists()
+
+
+def test_a_style_that_cannot_be_is_refused_before_the_actor_is_made(small: Small) -> None:
+    text = small.style.read_text()
+    options = small.options(style=small.style)
+    wrong: list[tuple[str, type[Exception], str]] = [
+        (text.replace("avatar.style.", "avatar.identity.") + "token: wobble\n", ConfigError, "no style"),
+        (text.replace("/wobble\n", "/nowhere\n"), DatasetError, "nowhere: no such folder"),
+    ]
+    for config, error, words in wrong:
+        small.style.write_text(config)
+        for act in (plan, run):
+            with pytest.raises(error, match=words):
+                act(small.portrait, token="other", workspace=small.place, options=options)
+    assert not (small.place.casts / "other").exists()
+
+
+def test_a_plan_to_train_on_nothing_is_refused(small: Small) -> None:
+    for caption in (small.root / "wobble").glob("*.txt"):
+        caption.unlink()
+    with pytest.raises(DatasetError, match="4 of 4 images have no caption"):
+        plan_kit(small.style, workspace=small.place)
 
 
 def test_changed_inputs_are_refused_by_name_when_training_alone(small: Small) -> None:

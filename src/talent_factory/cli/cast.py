@@ -68,7 +68,7 @@ def cast(
         "portrait_medium": portrait_medium.strip().lower(),
         "portrait_words": _phrases(portrait_words),
     }
-    options = parse(CastOptions, chosen, source="options")
+    options = parse(CastOptions, chosen, source="options", remedy="talent cast --help")
     folder = out or workspace_from(workspace).casts / token
     editor = EmbeddedPainter()
     if dry_run:

@@ -49,14 +49,15 @@ def start(
 
     place = workspace_from(workspace)
     talent_id = load_train_config(config).id
-    if dry_run:
-        from talent_factory.pipeline import plan_kit
+    from talent_factory.pipeline import plan_kit, train_kit
 
+    if dry_run:
         show_plan(plan_kit(config, workspace=place), as_json)
         return
-    from talent_factory.pipeline import train_kit
     from talent_factory.training.runs import set_aside
 
+    if fresh:
+        plan_kit(config, workspace=place)  # what cannot begin must not put the earlier run aside
     with reporter() as progress:
         if fresh and (kept := set_aside(place.runs / talent_id)) is not None:
             progress.message(f"the earlier run is kept in {kept}")

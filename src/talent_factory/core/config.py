@@ -114,8 +114,8 @@ def parse_yaml(text: str, *, source: str) -> dict[str, Any]:
     return dict(data)
 
 
-def parse(model: type[ModelT], data: Mapping[str, Any], *, source: str) -> ModelT:
-    """Turn `data` into a typed config.
+def parse(model: type[ModelT], data: Mapping[str, Any], *, source: str, remedy: str = "") -> ModelT:
+    """Turn `data` into a typed config; `remedy` is for data that stands in no file called `source`.
 
     Raises:
         ConfigError: names each unknown key with the nearest valid one, each missing key and each bad value.
@@ -125,7 +125,7 @@ def parse(model: type[ModelT], data: Mapping[str, Any], *, source: str) -> Model
     except ValidationError as error:
         text = "; ".join(problems_of(error, model))
         raise ConfigError(
-            f"{source}: {text}", remedy=f"edit {source} and run the same command again"
+            f"{source}: {text}", remedy=remedy or f"edit {source} and run the same command again"
         ) from None
 
 

@@ -99,7 +99,7 @@ class ProviderUnreachable(ProviderError):
 
 
 class SubmitUnknown(ProviderError):
-    """A request was sent and its answer lost: the job may exist. Look for it (`find`), never send it blindly."""
+    """A request was sent, its answer lost: the job may exist. Look for it (`find`), never send it blindly."""
 
 
 class ProviderRefused(ProviderError):

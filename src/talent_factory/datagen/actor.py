@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from talent_factory.core.errors import Cancelled, ProviderError, TalentError
+from talent_factory.core.errors import Cancelled, ProviderError, TalentError, UsageError
 from talent_factory.core.events import Reporter
 from talent_factory.core.files import clear_leftovers, json_text
 from talent_factory.core.plan import Plan, PlanStep
@@ -24,7 +24,7 @@ from talent_factory.datagen.planning import (
     settled,
     take_over,
 )
-from talent_factory.datagen.portrait import Portrait, normalise, save_portrait
+from talent_factory.datagen.portrait import Portrait, normalise, portrait_png, save_portrait
 from talent_factory.datagen.quality.examine import examine_cast
 from talent_factory.datagen.recipes import load_recipe
 from talent_factory.datagen.window import SPARE, make_images
@@ -53,11 +53,13 @@ def cast_actor(
     written down and the rest goes on; ask the manifest (`failed`, `require_complete`). `deliver` brings each
     image elsewhere while others are made. Raises PortraitError, ProviderError when not one image could be
     made, ProviderRefused (key, credit, input) and PolicyRefused (budget) with all that was made kept,
-    Cancelled when `stop` asked for it, DiskFull, WorkspaceBusy.
+    Cancelled when `stop` asked for it, DiskFull, WorkspaceBusy, UsageError when `out` is where a picture of
+    the user's lies under a name that the cast needs.
     """
     check_token(token)
     recipe = load_recipe(options.recipe)
     source = normalise(portrait)
+    _refuse_foreign(source, out)
     planned = plan_slots(
         source, name=portrait.name, token=token, options=options, recipe=recipe, editor=editor
     )
@@ -100,6 +102,7 @@ def plan_cast(portrait: Path, *, out: Path, token: str, options: CastOptions, ed
     check_token(token)
     recipe = load_recipe(options.recipe)
     source = normalise(portrait)
+    _refuse_foreign(source, out)
     cast = take_over(
         plan_slots(source, name=portrait.name, token=token, options=options, recipe=recipe, editor=editor),
         out,
@@ -122,6 +125,15 @@ def plan_cast(portrait: Path, *, out: Path, token: str, options: CastOptions, ed
         for slot in cast.slots
     ]
     return Plan(title=f"cast {token}: {recipe.title}, by {editor.name}", steps=tuple(steps))
+
+
+def _refuse_foreign(source: Portrait, out: Path) -> None:
+    """Leave alone a `portrait.png` that no cast wrote: with `--out .` it may be the user's only original."""
+    path = out / PORTRAIT_FILE
+    if path.exists() and not (out / CAST_FILE).exists() and path.read_bytes() != portrait_png(source):
+        raise UsageError(
+            f"{path} belongs to no cast and would be overwritten", remedy="name another folder with --out"
+        )
 
 
 def _keep_portrait(source: Portrait, path: Path, cast: CastManifest) -> None:

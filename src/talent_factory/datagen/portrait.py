@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from talent_factory.core.errors import PortraitError
-from talent_factory.core.files import atomic_path
+from talent_factory.core.files import write_bytes
 from talent_factory.datagen.colour import to_rgb
 
 MAX_PIXELS = 64_000_000
@@ -98,9 +98,15 @@ def normalise(source: Path, *, max_side: int = MAX_SIDE, min_side: int = MIN_SID
 
 def save_portrait(portrait: Portrait, target: Path) -> None:
     """Write the normalised picture as a PNG that holds pixels only: no EXIF, hence no place or device."""
+    write_bytes(target, portrait_png(portrait))
+
+
+def portrait_png(portrait: Portrait) -> bytes:
+    """The bytes that `save_portrait` writes."""
     bare = Image.frombytes("RGB", portrait.image.size, portrait.image.tobytes())
-    with atomic_path(target) as path:
-        bare.save(path, format="PNG", compress_level=6)
+    stream = BytesIO()
+    bare.save(stream, format="PNG", compress_level=6)
+    return stream.getvalue()
 
 
 def pixel_digest(image: Image.Image) -> str:

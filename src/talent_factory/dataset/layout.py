@@ -43,7 +43,8 @@ def read_folder(folder: Path) -> list[Source]:
     """
     if not folder.exists():
         raise DatasetError(
-            f"{folder}: no such folder", remedy="check the path, or make images: talent cast PORTRAIT"
+            f"{folder}: no such folder",
+            remedy="check the path, or make images: talent sample data, or talent cast PORTRAIT",
         )
     if not folder.is_dir():
         raise DatasetError(

@@ -111,10 +111,15 @@ def prepare_folder(
     Images rejected by hand (`review.json`) are left out, with a finding.
     """
     aim = _Aim(kind, token, class_noun, resolution, mode)
-    sources, notes = _captioned(folder, aim)
+    sources, notes = _captioned(folder, kind=kind, token=token)
     return _prepare_sources(
         folder, sources, out=out, key=_folder_key(sources, aim, notes), aim=aim, notes=notes
     )
+
+
+def check_folder(folder: Path, *, kind: Kind, token: str) -> None:
+    """Raise what `prepare_folder` would, as far as names and captions tell it; decodes no image."""
+    _captioned(folder, kind=kind, token=token)
 
 
 def prepare_cached(
@@ -129,7 +134,7 @@ def prepare_cached(
 ) -> Path:
     """Prepare `folder` below `datasets` under a name made of its contents, unless it is there already."""
     aim = _Aim(kind, token, class_noun, resolution, mode)
-    sources, notes = _captioned(folder, aim)
+    sources, notes = _captioned(folder, kind=kind, token=token)
     key = _folder_key(sources, aim, notes)
     out = datasets / f"{token or kind}-{key[:12]}"
     _prepare_sources(folder, sources, out=out, key=key, aim=aim, notes=notes)
@@ -240,10 +245,10 @@ def _of_source(source: Source, aim: _Aim) -> _Picture:
     return _Picture(source.path, lambda image: text, source.name, "given", repeats=source.repeats)
 
 
-def _captioned(folder: Path, aim: _Aim) -> tuple[list[Source], tuple[Finding, ...]]:
+def _captioned(folder: Path, *, kind: Kind, token: str) -> tuple[list[Source], tuple[Finding, ...]]:
     """The sources of `folder` that were not rejected, each with a caption, and what was left out."""
-    if aim.token or aim.kind == "identity":
-        check_token(aim.token)
+    if token or kind == "identity":
+        check_token(token)
     found, book = read_folder(folder), load_review(folder)
     digests = {source.name: sha256_file(source.path) for source in found} if book.images else {}
     gone = [source.name for source in found if book.rejects(digests.get(source.name, ""))]

@@ -47,9 +47,9 @@ class RenderOrder(Record):
     batch: int = Field(default=4, ge=1, le=64)
 
 
-def all_shots(prompts: Sequence[str], seeds: Sequence[int]) -> tuple[Shot, ...]:
-    """Each prompt under each seed, prompts in the outer order."""
-    return tuple(Shot(prompt=prompt, seed=seed) for prompt in prompts for seed in seeds)
+def image_name(number: int) -> str:
+    """The file name of the image that is rendered as number 1, 2, ..."""
+    return f"{number:03d}.png"
 
 
 @lru_cache(maxsize=1)
@@ -91,7 +91,7 @@ def render(
             )
             for shot, image_HWC in zip(shots, images_BHWC, strict=True):
                 recipe = _recipe(base, order, shot, ingredients, (width, height), len(shots))
-                path = out / f"{len(paths) + 1:03d}.png"
+                path = out / image_name(len(paths) + 1)
                 write_bytes(path, encode_png(image_HWC, recipe))
                 paths.append(path)
             reporter.progress("rendering", len(paths), len(order.shots), unit="image")

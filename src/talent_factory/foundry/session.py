@@ -11,7 +11,8 @@ from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.events import Reporter
 from talent_factory.core.files import atomic_path, json_text, sha256_bytes
 from talent_factory.foundry.discover import Ingredient, check_same_base, read_ingredient, strength_warning
-from talent_factory.foundry.render import RenderOrder, all_shots, open_base, render
+from talent_factory.foundry.recipe import read_recipe
+from talent_factory.foundry.render import RenderOrder, image_name, open_base, render
 from talent_factory.foundry.sheets import contact_sheet
 
 SHEET_FILE = "sheet.png"
@@ -61,12 +62,19 @@ def prepare(
     chosen = list(prompts) or (list(ingredients[0].kit.prompts.positive_prompts) if ingredients else [])
     if not chosen:
         raise UsageError("there is nothing to draw", remedy='add --prompt "ink portrait of a woman, smiling"')
-    asked = {**options, "shots": [shot.model_dump() for shot in all_shots(chosen, seeds)]}
-    return Session(base=base, ingredients=ingredients, order=parse(RenderOrder, asked, source="the command"))
+    # as plain data, so that what cannot be drawn is told in one line like any other option
+    shots = [{"prompt": prompt, "seed": seed} for prompt in chosen for seed in seeds]
+    asked = {**options, "shots": shots}
+    order = parse(RenderOrder, asked, source="the command", remedy="talent render --help")
+    return Session(base=base, ingredients=ingredients, order=order)
 
 
 def shoot(session: Session, *, out: Path, reporter: Reporter) -> tuple[tuple[Path, ...], Path]:
-    """Render everything into `out` and lay a contact sheet beside it; returns the images and the sheet."""
+    """Render everything into `out` and lay a contact sheet beside it; returns the images and the sheet.
+
+    Renders of before are replaced. Raises UsageError when a file that is none would be.
+    """
+    _refuse_foreign(out, len(session.order.shots))
     model = open_base(session.base)
     images = render(model, session.order, ingredients=session.ingredients, out=out, reporter=reporter)
     pictures = [
@@ -76,3 +84,24 @@ def shoot(session: Session, *, out: Path, reporter: Reporter) -> tuple[tuple[Pat
     with atomic_path(out / SHEET_FILE) as temporary:
         sheet.save(temporary, "PNG")
     return images, out / SHEET_FILE
+
+
+def _refuse_foreign(out: Path, count: int) -> None:
+    """Leave alone pictures of the user's that happen to be called like renders; ours carry a recipe."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file, not a folder", remedy="name a folder with --out")
+    images = [out / image_name(number) for number in range(1, count + 1)]
+    foreign = [path for path in images if path.exists() and not _is_render(path)]
+    if (out / SHEET_FILE).exists() and not images[0].exists():
+        foreign.append(out / SHEET_FILE)
+    if foreign:
+        raise UsageError(
+            f"{foreign[0]} is no render and would be overwritten", remedy="name another folder with --out"
+        )
+
+
+def _is_render(path: Path) -> bool:
+    try:
+        return bool(read_recipe(path))
+    except UsageError:
+        return False

@@ -176,3 +176,9 @@ def test_records_survive_and_refuse(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(FileError, match=words):
             read_record(path, Config)
+
+
+def test_what_stands_in_no_file_has_a_remedy_of_its_own() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(Config, {}, source="the options", remedy="talent run --help")
+    assert caught.value.remedy == "talent run --help"

@@ -326,3 +326,22 @@ def test_killed_at_any_moment_a_cast_loses_at_most_what_was_in_work(tmp_path: Pa
     painted = (cut / "painted.txt").read_text().splitlines()
     assert set(painted) == set(_names())
     assert len(painted) <= 17 + 2 * kills
+
+
+def test_a_picture_of_the_users_is_never_overwritten(tmp_path: Path) -> None:
+    mine = tmp_path / "portrait.png"
+    Image.new("L", (128, 128), 90).save(mine)
+    before = mine.read_bytes()
+    for act in (cast_actor, plan_cast):
+        extra = {"reporter": SilentReporter()} if act is cast_actor else {}
+        with pytest.raises(UsageError, match=r"portrait\.png belongs to no cast"):
+            act(mine, out=tmp_path, token="dot", options=SMALL, editor=BlockEditor(), **extra)  # type: ignore[operator]
+    assert mine.read_bytes() == before
+    assert not (tmp_path / CAST_FILE).exists()
+
+
+def test_a_cast_that_lost_its_manifest_is_still_a_cast(tmp_path: Path) -> None:
+    _cast(tmp_path, BlockEditor())
+    (tmp_path / "cast" / CAST_FILE).unlink()
+    editor = BlockEditor()
+    assert len(_cast(tmp_path, editor).done) == 17

@@ -12,7 +12,7 @@ from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.events import SilentReporter
 from talent_factory.foundry.discover import Ingredient, Kit
 from talent_factory.foundry.recipe import read_recipe
-from talent_factory.foundry.render import RenderOrder, all_shots, render
+from talent_factory.foundry.render import RenderOrder, Shot, render
 from talent_factory.foundry.session import prepare, shoot
 from talent_factory.training.families.port import Base
 
@@ -20,9 +20,8 @@ QUIET = SilentReporter()
 
 
 def order(*prompts: str, seeds: tuple[int, ...] = (1, 2), batch: int = 4) -> RenderOrder:
-    return RenderOrder(
-        shots=all_shots(prompts or ("ink portrait",), seeds), steps=3, guidance=2.0, batch=batch
-    )
+    shots = tuple(Shot(prompt=prompt, seed=seed) for prompt in prompts or ("ink portrait",) for seed in seeds)
+    return RenderOrder(shots=shots, steps=3, guidance=2.0, batch=batch)
 
 
 def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
@@ -106,3 +105,27 @@ def test_a_session_without_anything_to_draw_is_refused(talents: Path) -> None:
 def test_a_session_names_the_missing_base(talents: Path, base_folder: Path, identity: Kit) -> None:
     with pytest.raises(KitError):
         prepare([identity.id], root=talents, base="mini", prompts=(), seeds=(1,), options={})
+
+
+@pytest.mark.parametrize(("prompt", "seed"), [("", 1), ("word " * 500, 1), ("a woman", 2**63)])
+def test_what_cannot_be_drawn_is_told_in_one_line(prompt: str, seed: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"shots\.0") as caught:
+        prepare((), root=tmp_path, base="mini", prompts=(prompt,), seeds=(seed,), options={})
+    assert caught.value.remedy == "talent render --help"
+
+
+def test_renders_replace_renders_and_nothing_else(base_folder: Path, tmp_path: Path) -> None:
+    session = prepare(
+        (), root=tmp_path, base=str(base_folder), prompts=("a",), seeds=(1,), options={"steps": 1}
+    )
+    for name in ("001.png", "sheet.png"):
+        mine = tmp_path / name
+        Image.new("RGB", (8, 8)).save(mine)
+        before = mine.read_bytes()
+        with pytest.raises(UsageError, match=f"{name} is no render"):
+            shoot(session, out=tmp_path, reporter=QUIET)
+        assert mine.read_bytes() == before
+        mine.unlink()
+    assert shoot(session, out=tmp_path, reporter=QUIET) == shoot(session, out=tmp_path, reporter=QUIET)
+    with pytest.raises(UsageError, match="is a file"):
+        shoot(session, out=tmp_path / "001.png", reporter=QUIET)
