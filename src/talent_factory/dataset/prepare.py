@@ -16,7 +16,7 @@ from talent_factory.core.workspace import check_token
 from talent_factory.datagen.cast import CastManifest, CastSlot, load_cast
 from talent_factory.datagen.portrait import normalise
 from talent_factory.datagen.quality.verdict import remarks, worst_verdict
-from talent_factory.datagen.review.book import ReviewBook, load_review
+from talent_factory.datagen.review.book import ReviewBook, load_review, review_of_images
 from talent_factory.dataset.captions import CaptionStyle, cast_caption, portrait_caption, with_trigger
 from talent_factory.dataset.frame import background_word, fit
 from talent_factory.dataset.layout import Source, few, read_folder
@@ -244,7 +244,7 @@ def _captioned(folder: Path, aim: _Aim) -> tuple[list[Source], tuple[Finding, ..
     """The sources of `folder` that were not rejected, each with a caption, and what was left out."""
     if aim.token or aim.kind == "identity":
         check_token(aim.token)
-    found, book = read_folder(folder), load_review(folder)
+    found, book = read_folder(folder), review_of_images(folder)
     digests = {source.name: sha256_file(source.path) for source in found} if book.images else {}
     gone = [source.name for source in found if book.rejects(digests.get(source.name, ""))]
     sources = [source for source in found if source.name not in gone]

@@ -14,7 +14,7 @@ from talent_factory.datagen.quality.verdict import Check
 from talent_factory.datagen.review.book import Choice, Decision, ReviewBook, decide
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-_NOT_SHOWN = frozenset({SHEET_FILE, "portrait.png"})
+_NOT_SHOWN = frozenset({SHEET_FILE, "portrait.png", "style.png"})
 
 
 @dataclass(frozen=True, slots=True)
