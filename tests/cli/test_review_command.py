@@ -135,7 +135,7 @@ def test_the_page_ends_when_asked_and_keeps_what_was_decided(pictures: Path, way
             _post(found.group() + "done", {})
         else:
             process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=240)
     finally:
         process.kill()
         process.wait()
@@ -147,10 +147,11 @@ def test_the_page_ends_when_asked_and_keeps_what_was_decided(pictures: Path, way
 def _post(url: str, body: dict[str, str]) -> None:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=30) as answer:
+    with opener.open(request, timeout=120) as answer:
         assert answer.status == 200
 
 
+@pytest.mark.slow
 def test_a_style_set_is_reviewed_and_prepared_by_its_folder(talent: Talent, tmp_path: Path) -> None:
     out = tmp_path / "style"
     cast_style(
