@@ -6,13 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from talent_factory.client import TrainingClient as TrainingClient
     from talent_factory.datagen.generator import ActorTrainingDataGenerator as ActorTrainingDataGenerator
     from talent_factory.datagen.prompts import get_actor_descriptor as get_actor_descriptor
     from talent_factory.datagen.prompts import get_actor_training_prompts as get_actor_training_prompts
+    from talent_factory.datagen.style_generator import TrainingDataGenerator as TrainingDataGenerator
 
 # name -> the module that owns it, loaded on first use; the client stands above this room and is only named
 _PUBLIC = {
     "ActorTrainingDataGenerator": "talent_factory.datagen.generator",
+    "TrainingClient": "talent_factory.client",
+    "TrainingDataGenerator": "talent_factory.datagen.style_generator",
     "get_actor_descriptor": "talent_factory.datagen.prompts",
     "get_actor_training_prompts": "talent_factory.datagen.prompts",
 }

@@ -22,18 +22,19 @@ def bring_picture(
     buffer: Buffer | None,
     *,
     into: Path,
+    name: str = "portrait",
     allow_local: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """A file below `into` with the picture of `buffer`, or when that cannot be read with that of `url`.
 
     A string is fetched (https from public addresses only, unless `allow_local`); a `Path` names a file of
-    this machine. `say` is told when the address had to serve. Raises PortraitError in the words of the
-    caller: no path of a temporary file is ever named.
+    this machine; `name` is what messages call the picture. `say` is told when the address had to serve.
+    Raises PortraitError in the words of the caller: no path of a temporary file is ever named.
     """
     if buffer is not None:
         try:
-            return _readable(_bytes_of(buffer), into / "portrait_buffer")
+            return _readable(_bytes_of(buffer, f"{name}_buffer"), into / f"{name}_buffer")
         except PortraitError as error:
             if not url:
                 raise
@@ -41,10 +42,10 @@ def bring_picture(
     if isinstance(url, os.PathLike):
         normalise(Path(url))
         return Path(url)
-    if not url:
+    if not url or not isinstance(url, str):
         raise PortraitError(
-            "there is no portrait: neither a buffer nor an address was given",
-            remedy="give portrait_url or portrait_buffer",
+            f"there is no {name}: neither a buffer nor an address was given",
+            remedy="give an https address, a pathlib.Path, or the bytes of a picture",
         )
     return _readable(fetch_portrait(url, allow_local=allow_local), into / _name_of(url))
 
@@ -61,7 +62,7 @@ def _readable(data: bytes, path: Path) -> Path:
     return path
 
 
-def _bytes_of(buffer: Buffer) -> bytes:
+def _bytes_of(buffer: Buffer, name: str) -> bytes:
     if isinstance(buffer, bytes | bytearray | memoryview):
         data = bytes(buffer)
     else:
@@ -69,13 +70,13 @@ def _bytes_of(buffer: Buffer) -> bytes:
             data = buffer.read(MAX_BYTES + 1)
         except (OSError, ValueError) as error:  # ValueError: a closed file
             raise PortraitError(
-                f"portrait_buffer cannot be read ({error})", remedy="give bytes or an open binary file"
+                f"{name} cannot be read ({error})", remedy="give bytes or an open binary file"
             ) from None
         if not isinstance(data, bytes):
-            raise PortraitError("portrait_buffer gives text, not bytes", remedy='open the file with "rb"')
+            raise PortraitError(f"{name} gives text, not bytes", remedy='open the file with "rb"')
     if len(data) > MAX_BYTES:
         raise PortraitError(
-            f"portrait_buffer is larger than {MAX_BYTES // 2**20} MiB", remedy="save it smaller, as JPEG"
+            f"{name} is larger than {MAX_BYTES // 2**20} MiB", remedy="save it smaller, as JPEG"
         )
     return data
 
@@ -83,4 +84,4 @@ def _bytes_of(buffer: Buffer) -> bytes:
 def _name_of(url: str) -> str:
     """The last part of the address as a file name, for the record of where the picture came from."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", urlsplit(url).path.rpartition("/")[2])[-80:].lstrip(".")
-    return name or "portrait_url"
+    return name or "picture"
