@@ -74,6 +74,12 @@ class Delivery:
             self._errors.pop(number, None)
         return stored.url
 
+    def withdraw(self, number: int) -> None:
+        """Take an image back that is no longer kept; raises StorageError."""
+        self._store.delete(self.key(number))
+        with self._lock:
+            self._urls.pop(number, None)
+
     def put_rest(self, images: Mapping[int, Path]) -> None:
         """Deliver those of `images` (number to file) that this object has not tried yet; see `errors`."""
         rest = [number for number in images if number not in self._urls and number not in self._errors]

@@ -15,7 +15,7 @@ from talent_factory.core.workspace import exclusive
 from talent_factory.datagen import debug_files
 from talent_factory.datagen.access import opened_editor
 from talent_factory.datagen.actor import CastOptions, cast_actor
-from talent_factory.datagen.cast import CAST_FILE, SHEET_FILE, CastManifest, load_cast
+from talent_factory.datagen.cast import CAST_FILE, SHEET_FILE, CastManifest, CastSlot, load_cast
 from talent_factory.datagen.delivery import Delivery
 from talent_factory.datagen.order import Picture
 from talent_factory.datagen.planning import order_of
@@ -40,6 +40,7 @@ class ActorExtras(Extras, total=False):
     pay_again: bool
     portrait_medium: str
     portrait_words: tuple[str, ...]
+    provider_options: dict[str, str]
 
 
 class ActorTrainingDataGenerator:
@@ -143,7 +144,8 @@ class _Run:
                     editor=self._editor,
                     reporter=setting.reporter,
                     stop=stop,
-                    deliver=self._deliver,
+                    # the best of more are known at the end only; nothing else is worth a place in the store
+                    deliver=None if self._options.keep else self._deliver,
                 )
         finally:
             if self._debug is not None and (setting.folder / CAST_FILE).is_file():
@@ -152,6 +154,9 @@ class _Run:
     def finish(self, cast: CastManifest) -> dict[str, Any]:
         """Deliver what earlier calls made, note the addresses, and say what there is."""
         self._delivery.put_rest({slot.number: self._setting.folder / slot.file for slot in cast.done})
+        for slot in cast.made:
+            if slot.url and not slot.kept:
+                self._delivery.withdraw(slot.number)
         cast = self._noted(cast)
         urls, errors = self._delivery.urls, self._delivery.errors
         if errors and not urls:
@@ -171,29 +176,21 @@ class _Run:
 
     def _noted(self, cast: CastManifest) -> CastManifest:
         """The manifest with the addresses of this store, which may be another one than last time."""
-        urls, errors = self._delivery.urls, self._delivery.errors
-        slots = tuple(
-            slot.model_copy(
-                update={
-                    "url": urls.get(slot.number, ""),
-                    "error": f"made, but not delivered: {errors[slot.number].message}"
-                    if slot.number in errors
-                    else "",
-                }
-            )
-            if slot.state == "done"
-            else slot
-            for slot in cast.slots
-        )
+        slots = tuple(self._noted_slot(slot) if slot.state == "done" else slot for slot in cast.slots)
         if slots != cast.slots:
             cast = cast.model_copy(update={"slots": slots})
             with exclusive(self._setting.folder):
                 write_record(self._setting.folder / CAST_FILE, cast)
         return cast
 
+    def _noted_slot(self, slot: CastSlot) -> CastSlot:
+        error = self._delivery.errors.get(slot.number)
+        said = f"made, but not delivered: {error.message}" if error else ""
+        return slot.model_copy(update={"url": self._delivery.urls.get(slot.number, ""), "error": said})
+
     def _write_debug(self, cast: CastManifest, debug: Path) -> None:
         folder = self._setting.folder
-        for slot in cast.done:
+        for slot in cast.made:
             debug_files.write_image(debug, debug_files.output_file(slot.number), folder / slot.file)
         orders = [(slot.number, order_of(slot, cast, folder)) for slot in cast.slots]
         sent = debug_files.sent_for(orders, folder=folder, editor=self._editor)

@@ -275,6 +275,21 @@ def test_another_store_gets_the_images_of_an_earlier_call(extras: dict[str, Any]
     assert len(set(urls[0]) & set(urls[1])) == 0
 
 
+def test_only_the_best_of_more_are_delivered_and_a_change_of_mind_is_followed(
+    extras: dict[str, Any], tmp_path: Path
+) -> None:
+    generator = ActorTrainingDataGenerator(provider=BlockEditor(), count=5, **extras)
+    some = generator.generate_training_data(None, "ada", "kai-7", portrait_buffer=portrait_bytes(), keep=3)
+    store = LocalStore(tmp_path / "work" / "user_files")
+    assert some["total_training_images"] == some["target_training_images"] == 3
+    assert [store.url(entry.key) for entry in store.list()] == some["training_image_urls"]
+    everything = generator.generate_training_data(None, "ada", "kai-7", portrait_buffer=portrait_bytes())
+    assert everything["total_training_images"] == 5
+    again = generator.generate_training_data(None, "ada", "kai-7", portrait_buffer=portrait_bytes(), keep=3)
+    assert again["training_image_urls"] == some["training_image_urls"]
+    assert [store.url(entry.key) for entry in store.list()] == some["training_image_urls"]
+
+
 def test_another_portrait_of_the_same_actor_replaces_the_images(
     extras: dict[str, Any], tmp_path: Path
 ) -> None:
