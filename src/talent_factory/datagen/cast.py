@@ -163,10 +163,13 @@ class CastManifest(Record):
 def load_cast(folder: Path) -> CastManifest:
     """The manifest of the cast in `folder`. Raises DatasetError when there is none or it cannot be read."""
     if not (folder / CAST_FILE).is_file():
-        raise DatasetError(f"{folder} holds no {CAST_FILE}", remedy="talent cast PORTRAIT --token TOKEN")
+        raise DatasetError(
+            f"{folder} holds no {CAST_FILE}", remedy="talent cast actor PORTRAIT --token TOKEN"
+        )
     try:
         return read_record(folder / CAST_FILE, CastManifest)
     except FileError as error:
         raise DatasetError(
-            error.message, remedy="move it away and run talent cast again; finished images are taken over"
+            error.message,
+            remedy="move it away and run talent cast actor again; finished images are taken over",
         ) from error
