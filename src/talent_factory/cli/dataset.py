@@ -46,8 +46,7 @@ def prepare(
     """Bring images to the training size and write captions; the same inputs are never prepared twice."""
     from talent_factory.core.workspace import check_token, workspace_from
     from talent_factory.datagen.cast import CAST_FILE, load_cast
-    from talent_factory.datagen.style_cast import IMAGES as STYLE_IMAGES
-    from talent_factory.datagen.style_cast import STYLE_FILE, load_style
+    from talent_factory.datagen.style_cast import IMAGES, STYLE_FILE, load_style
     from talent_factory.dataset.manifest import load_dataset
     from talent_factory.dataset.prepare import prepare_cached, prepare_cast, prepare_folder
 
@@ -60,7 +59,7 @@ def prepare(
         sort = _kind(kind)
         if (source / STYLE_FILE).is_file():
             sort, token = "style", token or load_style(source).token
-            source = source / STYLE_IMAGES
+            source = source / IMAGES
         if out is None:
             folder = prepare_cached(
                 source,

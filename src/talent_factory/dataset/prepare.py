@@ -80,7 +80,7 @@ def prepare_cast(
     manifest, book = load_cast(cast), load_review(cast)
     words = style or CaptionStyle()
     if not manifest.done:
-        raise DatasetError(f"{cast} holds no finished images", remedy="run talent cast again")
+        raise DatasetError(f"{cast} holds no finished images", remedy=f"talent cast resume {cast}")
     slots = [slot for slot in manifest.done if not book.rejects(slot.sha256)]
     _refuse_none(cast, len(slots), len(manifest.done))
     pictures = [_of_slot(cast, manifest, slot, words, resolution) for slot in slots]
@@ -196,7 +196,8 @@ def _of_slot(
     path = cast / slot.file
     if not path.is_file() or sha256_file(path) != slot.sha256:
         raise DatasetError(
-            f"{path} is missing or was changed after casting", remedy="run talent cast again to make it anew"
+            f"{path} is missing or was changed after casting",
+            remedy=f"talent cast resume {path.parent.parent} makes it anew",
         )
 
     def caption(image: Image.Image) -> str:

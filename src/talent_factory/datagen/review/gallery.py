@@ -62,7 +62,9 @@ def open_gallery(folder: Path) -> Gallery:
         )
     gallery = _of_cast(folder) if (folder / CAST_FILE).is_file() else _of_folder(folder)
     if not gallery.pictures:
-        raise DatasetError(f"{folder} holds no finished images", remedy="make some: talent cast PORTRAIT")
+        raise DatasetError(
+            f"{folder} holds no finished images", remedy="make some: talent cast actor PORTRAIT"
+        )
     return gallery
 
 
