@@ -69,8 +69,9 @@ def main() -> None:
 
 
 def cast_with_kills(out: Path, url: str, dice: random.Random, *, most: int) -> Counter[str]:
-    """Run and kill the caster until `most` kills, then run it to its end. Returns how often it was killed, and
-    how often with paid work under way.
+    """Run and kill the caster until `most` kills, then run it to its end.
+
+    Returns how often it was killed, and how often with paid work under way.
     """
     kills: Counter[str] = Counter()
     while kills["kills"] < most:

@@ -6,18 +6,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from talent_factory.client import TrainingClient as TrainingClient
     from talent_factory.core.config import load_yaml as load_yaml
     from talent_factory.core.errors import TalentError as TalentError
     from talent_factory.core.workspace import Workspace as Workspace
     from talent_factory.core.workspace import workspace_from as workspace_from
+    from talent_factory.datagen.generator import ActorTrainingDataGenerator as ActorTrainingDataGenerator
+    from talent_factory.datagen.style_generator import TrainingDataGenerator as TrainingDataGenerator
 
 __version__ = "0.1.0"
 
 # name -> the module that owns it; loaded on first use so that `import talent_factory` stays free
 _PUBLIC = {
+    "ActorTrainingDataGenerator": "talent_factory.datagen.generator",
     "TalentError": "talent_factory.core.errors",
+    "TrainingClient": "talent_factory.client",
+    "TrainingDataGenerator": "talent_factory.datagen.style_generator",
     "Workspace": "talent_factory.core.workspace",
     "cast_actor": "talent_factory.datagen.actor",
+    "cast_style": "talent_factory.datagen.style",
+    "get_actor_descriptor": "talent_factory.datagen.prompts",
+    "get_actor_training_prompts": "talent_factory.datagen.prompts",
     "index_kits": "talent_factory.kits.index",
     "load_base": "talent_factory.training.families",
     "load_yaml": "talent_factory.core.config",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from talent_factory import stages
@@ -201,6 +202,41 @@ def plan_kit(config_path: Path, *, workspace: Workspace | None = None) -> Plan:
     book = StageBook(place.root, _records(place, config.id), SilentReporter(), plan_only=True)
     kit = _kit(_floor(place, RunOptions(base=config.base_model)), book, config)
     return book.plan(f"{config_path.name} to the kit {kit.name}")
+
+
+def train_images(
+    source: Path,
+    *,
+    token: str,
+    class_noun: str,
+    workspace: Workspace | None = None,
+    options: RunOptions | None = None,
+    reporter: Reporter | None = None,
+    stop: StopSignal | None = None,
+) -> Path:
+    """Train an actor on finished images and return the kit, packed and validated.
+
+    `source` is a cast (its captions come from its recipe, its review is heeded) or a folder of captioned
+    images. Goes on with an interrupted training, does nothing when nothing changed, and puts a training of
+    other images aside.
+    """
+    from talent_factory.datagen.cast import CAST_FILE, load_cast
+
+    place, wanted = workspace or workspace_from(), options or RunOptions()
+    actor = Actor.at(place, token=check_token(token), class_noun=class_noun, seed=wanted.seed)
+    records = _records(place, actor.talent_id)
+    with exclusive(records), _stoppable(stop) as signal:
+        floor = _floor(place, wanted, reporter, signal, replace=True)
+        _sweep(place, records)
+        book = StageBook(place.root, records, floor.reporter, signal)
+        config = _identity_config(floor, actor)
+        if (source / CAST_FILE).is_file():
+            images = len(load_cast(source).done)
+            book.do(stages.cast_dataset_stage(floor, replace(actor, cast=source), images=images))
+        else:
+            book.do(stages.folder_dataset_stage(config, folder=source, out=actor.dataset))
+        _train(floor, book, config, actor.dataset)
+    return actor.kit
 
 
 def _identity_config(floor: Floor, actor: Actor) -> TrainConfig:

@@ -40,7 +40,7 @@ def talent(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 
 def test_from_portrait_to_dataset(talent: Talent, editor: BlockEditor, tmp_path: Path) -> None:
     portrait = write_face(tmp_path / "face.jpg")
-    words = ("cast", portrait, "--token", "dot", "--sex", "woman", "--long-side", "160")
+    words = ("cast", "actor", portrait, "--token", "dot", "--sex", "woman", "--long-side", "160")
     told = ("--portrait-medium", "flat", "--portrait-words", "smiling, Teal Shirt")
     code, made, _ = talent(*words, *told)
     assert code == 0
@@ -68,7 +68,7 @@ def test_from_portrait_to_dataset(talent: Talent, editor: BlockEditor, tmp_path:
 
 def test_what_a_person_reads(talent: Talent, editor: BlockEditor, tmp_path: Path) -> None:
     portrait = write_face(tmp_path / "face.png", (200, 200))
-    code, text, _ = talent("cast", portrait, "-t", "dot", "--long-side", "64", as_json=False)
+    code, text, _ = talent("cast", "actor", portrait, "-t", "dot", "--long-side", "64", as_json=False)
     assert code == 0
     assert "17 of 17 images; 2 of 17 made by augmentation" in text
     assert "portrait: small" in text
@@ -83,13 +83,13 @@ def test_what_a_person_reads(talent: Talent, editor: BlockEditor, tmp_path: Path
 
 def test_a_partial_cast_leaves_with_three(talent: Talent, editor: BlockEditor, tmp_path: Path) -> None:
     editor.broken = {"comic": ProviderError("flagged as sensitive")}
-    words = ("cast", write_face(tmp_path / "face.png"), "--token", "dot", "--long-side", "64")
+    words = ("cast", "actor", write_face(tmp_path / "face.png"), "--token", "dot", "--long-side", "64")
     code, made, _ = talent(*words)
     assert code == 3
     assert made["failed"] == [{"slot": "comic", "number": 14, "message": "flagged as sensitive"}]
     code, text, _ = talent(*words, as_json=False)
     assert code == 3
-    assert "run the same command again" in text
+    assert f"talent cast resume {tmp_path / 'space' / 'casts' / 'dot'}" in text
     editor.broken.clear()
     assert talent(*words)[0] == 0
 
@@ -97,7 +97,7 @@ def test_a_partial_cast_leaves_with_three(talent: Talent, editor: BlockEditor, t
 def test_a_dry_run_shows_the_plan_and_does_nothing(
     talent: Talent, editor: BlockEditor, tmp_path: Path
 ) -> None:
-    words = ("cast", write_face(tmp_path / "face.png"), "--token", "dot", "--dry-run")
+    words = ("cast", "actor", write_face(tmp_path / "face.png"), "--token", "dot", "--dry-run")
     code, plan, _ = talent(*words)
     assert code == 0
     assert len(plan["steps"]) == 17
@@ -123,7 +123,7 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(
 def test_bad_options_are_one_line_and_write_nothing(
     talent: Talent, editor: BlockEditor, tmp_path: Path, words: tuple[str, ...], code: int, message: str
 ) -> None:
-    left, document, err = talent("cast", write_face(tmp_path / "face.png"), *words)
+    left, document, err = talent("cast", "actor", write_face(tmp_path / "face.png"), *words)
     assert left == code
     assert message in document["error"]["message"]
     assert err.startswith("error: ")
@@ -142,7 +142,7 @@ def test_bad_portraits_are_one_line_with_a_remedy(
     dot = write_face(tmp_path / "dot.png", (1, 1))
     (tmp_path / "text.jpg").write_text("no picture")
     for portrait in (bomb, cut, dot, tmp_path / "text.jpg", tmp_path / "none.png", tmp_path):
-        code, document, err = talent("cast", portrait, "--token", "dot")
+        code, document, err = talent("cast", "actor", portrait, "--token", "dot")
         assert code == 1
         assert document["error"]["kind"] == "PortraitError"
         assert str(portrait) in document["error"]["message"]
@@ -177,7 +177,7 @@ def test_the_embedded_painter_casts_a_real_photograph(talent: Talent, tmp_path: 
 
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "astronaut.png")
     words = ("--token", "eileen", "--sex", "woman", "--long-side", "320", "--portrait-medium", "photo")
-    code, made, _ = talent("cast", tmp_path / "astronaut.png", *words)
+    code, made, _ = talent("cast", "actor", tmp_path / "astronaut.png", *words)
     assert (code, made["total_training_images"], made["augmented"]) == (0, 17, 7)
     code, data, _ = talent("dataset", "prepare", made["cast"])
     assert (code, data["images"], data["findings"]) == (0, 17, [])

@@ -17,8 +17,12 @@ import pytest
 
 from cast_maker import write_face
 from talent_factory.cli.app import run
+from talent_factory.core.events import SilentReporter
 from talent_factory.core.files import sha256_file
 from talent_factory.datagen.review.book import load_review
+from talent_factory.datagen.style import StyleOptions, cast_style
+from talent_factory.providers.embedded import EmbeddedPainter
+from talent_factory.providers.vision import make_vision
 
 Talent = Callable[..., tuple[int, Any, str]]
 
@@ -131,7 +135,7 @@ def test_the_page_ends_when_asked_and_keeps_what_was_decided(pictures: Path, way
             _post(found.group() + "done", {})
         else:
             process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=240)
     finally:
         process.kill()
         process.wait()
@@ -143,5 +147,23 @@ def test_the_page_ends_when_asked_and_keeps_what_was_decided(pictures: Path, way
 def _post(url: str, body: dict[str, str]) -> None:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=30) as answer:
+    with opener.open(request, timeout=120) as answer:
         assert answer.status == 200
+
+
+@pytest.mark.slow
+def test_a_style_set_is_reviewed_and_prepared_by_its_folder(talent: Talent, tmp_path: Path) -> None:
+    out = tmp_path / "style"
+    cast_style(
+        write_face(tmp_path / "look.png", (256, 256)),
+        out=out,
+        token="dot",
+        options=StyleOptions(count=3, mode="direct", long_side=512),
+        editor=EmbeddedPainter(),
+        vision=make_vision(),
+        reporter=SilentReporter(),
+    )
+    code, document, _ = talent("review", out, "--reject", "2")
+    assert (code, len(document["images"]), document["rejected"]) == (0, 3, 1)
+    code, made, _ = talent("prepare", out, "--out", tmp_path / "data", "--resolution", "64")
+    assert (code, made["kind"], made["token"], made["images"]) == (0, "style", "dot", 2)

@@ -31,7 +31,7 @@ COMMANDS = (
     Entry(
         "run", "talent_factory.cli.run", "run", "Portrait to rendered Talent Kit: the whole path, resumable."
     ),
-    Entry("cast", "talent_factory.cli.cast", "cast", "Make the 17 training images from one portrait."),
+    Entry("cast", "talent_factory.cli.cast", "app", "Make training images of an actor or in a style."),
     Entry("dataset", "talent_factory.cli.dataset", "app", "Prepare, check and export images with captions."),
     Entry("train", "talent_factory.cli.train", "app", "Train a LoRA; resume it; see how far it is."),
     Entry("kit", "talent_factory.cli.kit", "app", "Validate, list and index Talent Kits."),

@@ -1,128 +1,107 @@
-"""`talent cast`: one portrait in, a set of training images out."""
+"""`talent cast`: one picture in, a set of training images out, of an actor or in a style."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
 import typer
 
-from talent_factory.cli.common import (
-    DryRunOption,
-    JsonOption,
-    WorkspaceOption,
-    console,
-    emit,
-    reporter,
-    show_plan,
+from talent_factory.cli import cast_options as opt
+from talent_factory.cli.cast_follow import providers, resume, show
+from talent_factory.cli.cast_order import actor_order, folder_of, picture_of, style_order
+from talent_factory.cli.cast_show import finish, show_estimate
+from talent_factory.cli.cast_work import carry_out, plan_of
+from talent_factory.cli.common import JsonOption, WorkspaceOption
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Make training images from one portrait, or from one picture in a style; never pay twice.",
 )
 
-if TYPE_CHECKING:
-    from talent_factory.datagen.cast import CastManifest
 
-_TYPES = "human, creature, robotic, anthropomorphic, mythical or other"
-
-
-def cast(
-    portrait: Annotated[Path, typer.Argument(help="One picture of the actor: PNG, JPEG, WEBP, HEIC, ...")],
-    token: Annotated[str, typer.Option("--token", "-t", help="The actor's trigger word, such as dot_kairo.")],
-    actor_type: Annotated[str, typer.Option("--actor-type", help=f"What the actor is: {_TYPES}.")] = "human",
-    sex: Annotated[
-        str | None, typer.Option("--sex", help="For humans: man, woman or person.", show_default="person")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Folder of the cast.", show_default="WORKSPACE/casts/TOKEN"),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed makes other variations.")] = 0,
-    long_side: Annotated[
-        int, typer.Option("--long-side", min=64, max=4096, help="Long side of each image in pixels.")
-    ] = 1360,
-    recipe: Annotated[str, typer.Option("--recipe", help="Recipe name, or a .toml file.")] = "actor-17",
-    portrait_medium: Annotated[
-        str, typer.Option("--portrait-medium", help="What the portrait is: photo, flat, ink, ...")
-    ] = "",
-    portrait_words: Annotated[
-        str, typer.Option("--portrait-words", help='What in it may change: "smiling, teal shirt".')
-    ] = "",
+@app.command("actor")
+def actor(
+    portrait: opt.PortraitArgument,
+    token: opt.TokenOption,
+    actor_type: opt.TypeOption = "human",
+    sex: opt.SexOption = None,
+    recipe: opt.RecipeOption = "actor-17",
+    count: opt.CountOption = None,
+    keep: opt.KeepOption = None,
+    aspect: opt.AspectOption = None,
+    long_side: opt.LongSideOption = 1360,
+    portrait_medium: opt.MediumOption = "",
+    portrait_words: opt.WordsOption = "",
+    seed: opt.SeedOption = 0,
+    provider: opt.ProviderOption = "embedded",
+    model: opt.ModelOption = None,
+    models_file: opt.ModelsFileOption = None,
+    upload: opt.UploadOption = False,
+    options: opt.SetOption = None,
+    in_flight: opt.InFlightOption = 5,
+    budget: opt.BudgetOption = None,
+    pay_again: opt.PayAgainOption = False,
+    estimate: opt.EstimateOption = False,
+    yes: opt.YesOption = False,
+    store: opt.StoreOption = None,
+    user_id: opt.UserIdOption = "",
+    actor_id: opt.ActorIdOption = "",
+    allow_local: opt.AllowLocalOption = False,
+    out: opt.OutOption = None,
     workspace: WorkspaceOption = None,
-    dry_run: DryRunOption = False,
+    time_scale: opt.TimeScaleOption = 1.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the training images of an actor from one portrait, offline, resumable image by image."""
-    from talent_factory.core.config import parse
-    from talent_factory.core.stop import graceful_stop
-    from talent_factory.core.workspace import check_token, workspace_from
-    from talent_factory.datagen.actor import CastOptions, cast_actor, plan_cast
-    from talent_factory.datagen.recipes import class_noun
-    from talent_factory.providers.embedded import EmbeddedPainter
-
-    check_token(token)
-    class_noun(actor_type, sex)  # refuses words it does not know, with a remedy
-    chosen = {
-        "actor_type": actor_type,
-        "sex": sex,
-        "recipe": recipe,
-        "long_side": long_side,
-        "seed": seed,
-        "portrait_medium": portrait_medium.strip().lower(),
-        "portrait_words": _phrases(portrait_words),
-    }
-    options = parse(CastOptions, chosen, source="options", remedy="talent cast --help")
-    folder = out or workspace_from(workspace).casts / token
-    editor = EmbeddedPainter()
-    if dry_run:
-        show_plan(plan_cast(portrait, out=folder, token=token, options=options, editor=editor), as_json)
-        return
-    with reporter() as listener, graceful_stop() as stop:
-        made = cast_actor(
-            portrait, out=folder, token=token, options=options, editor=editor, reporter=listener, stop=stop
-        )
-    emit(_document(made, folder), as_json, lambda: _show(made, folder))
-    if made.failed:
-        raise typer.Exit(3)
-
-
-def _phrases(text: str) -> tuple[str, ...]:
-    return tuple(phrase.strip().lower() for phrase in text.split(",") if phrase.strip())
-
-
-def _document(made: CastManifest, folder: Path) -> dict[str, object]:
-    from talent_factory.datagen.cast import CAST_FILE, SHEET_FILE
-
-    return {
-        **made.counts(),
-        "cast": folder,
-        "manifest": folder / CAST_FILE,
-        "contact_sheet": folder / SHEET_FILE,
-        "images": [folder / slot.file for slot in made.done],
-        "provider": made.provider,
-        "portrait_notes": made.portrait.notes,
-    }
-
-
-def _show(made: CastManifest, folder: Path) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from talent_factory.datagen.cast import SHEET_FILE
-
-    table = Table(box=None, pad_edge=False)
-    for header in ("", "image", "made by", ""):
-        table.add_column(header, overflow="fold")
-    for slot in made.slots:
-        kind = "augmentation" if slot.augmentation else ""
-        if slot.state == "done":
-            table.add_row(str(slot.number), Text(slot.title), slot.method, Text(kind, "yellow"))
+    """Make the training images of an actor from one portrait; resumable image by image, whatever crashes."""
+    given = dict(locals())
+    folder = folder_of(token, out, workspace)
+    order = actor_order(given)
+    with picture_of(portrait, allow_local=allow_local) as path:
+        if estimate:
+            show_estimate(*plan_of(order, path, folder), as_json=as_json)
         else:
-            table.add_row(str(slot.number), Text(slot.title), Text("failed", "red"), Text(slot.error, "red"))
-    screen = console()
-    screen.print(table)
-    screen.print(Text(made.summary(), "bold"))
-    for note in made.portrait.notes:
-        screen.print(Text(f"portrait: {note}", "dim"))
-    screen.print(Text(f"contact sheet: {folder / SHEET_FILE}"), soft_wrap=True)
-    if made.failed:
-        screen.print(Text("next: run the same command again, only what failed is made"), soft_wrap=True)
-    else:
-        screen.print(Text(f"next: talent dataset prepare {folder}"), soft_wrap=True)
+            finish(carry_out(order, path, folder, yes=yes), as_json=as_json)
+
+
+@app.command("style")
+def style(
+    picture: opt.PictureArgument,
+    token: opt.TokenOption,
+    count: opt.KeptOption = 20,
+    mode: opt.ModeOption = "grid",
+    max_sheets: opt.SheetsOption = 10,
+    long_side: opt.SideOption = 1600,
+    trigger: opt.TriggerOption = "start",
+    vision: opt.VisionOption = "embedded",
+    vision_model: opt.VisionModelOption = None,
+    seed: opt.SeedOption = 0,
+    provider: opt.ProviderOption = "embedded",
+    model: opt.ModelOption = None,
+    models_file: opt.ModelsFileOption = None,
+    upload: opt.UploadOption = False,
+    in_flight: opt.InFlightOption = 5,
+    budget: opt.BudgetOption = None,
+    estimate: opt.EstimateOption = False,
+    yes: opt.YesOption = False,
+    store: opt.StoreOption = None,
+    user_id: opt.UserIdOption = "",
+    actor_id: opt.ActorIdOption = "",
+    allow_local: opt.AllowLocalOption = False,
+    out: opt.OutOption = None,
+    workspace: WorkspaceOption = None,
+    time_scale: opt.TimeScaleOption = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Make square training images in the style of one picture: grids, cut, checked, the best kept."""
+    given = dict(locals())
+    folder = folder_of(token, out, workspace)
+    order = style_order(given)
+    with picture_of(picture, allow_local=allow_local) as path:
+        if estimate:
+            show_estimate(*plan_of(order, path, folder), as_json=as_json)
+        else:
+            finish(carry_out(order, path, folder, yes=yes), as_json=as_json)
+
+
+app.command("resume")(resume)
+app.command("show")(show)
+app.command("providers")(providers)

@@ -24,7 +24,7 @@ _MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "error": ("error", 
 
 @app.command("prepare")
 def prepare(
-    source: Annotated[Path, typer.Argument(help="A cast, or a folder of images with .txt captions.")],
+    source: Annotated[Path, typer.Argument(help="An actor or style cast, or a folder of captioned images.")],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder of the dataset.", show_default="WORKSPACE/datasets/NAME"),
@@ -46,6 +46,7 @@ def prepare(
     """Bring images to the training size and write captions; the same inputs are never prepared twice."""
     from talent_factory.core.workspace import check_token, workspace_from
     from talent_factory.datagen.cast import CAST_FILE, load_cast
+    from talent_factory.datagen.style_cast import IMAGES, STYLE_FILE, load_style
     from talent_factory.dataset.manifest import load_dataset
     from talent_factory.dataset.prepare import prepare_cached, prepare_cast, prepare_folder
 
@@ -56,6 +57,9 @@ def prepare(
         made = prepare_cast(source, out=folder, resolution=resolution, mode=way)
     else:
         sort = _kind(kind)
+        if (source / STYLE_FILE).is_file():
+            sort, token = "style", token or load_style(source).token
+            source = source / IMAGES
         if out is None:
             folder = prepare_cached(
                 source,

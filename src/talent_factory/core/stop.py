@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
@@ -26,10 +27,11 @@ class StopSignal:
 
 
 @contextmanager
-def graceful_stop() -> Iterator[StopSignal]:
+def graceful_stop(notice: str = "") -> Iterator[StopSignal]:
     """Turn the first SIGTERM or Ctrl-C into a request; the second Ctrl-C interrupts at once.
 
-    Handlers are put back at the end. Outside the main thread Python allows none; then only `request()` asks.
+    `notice` is a line for stderr, shown at the first. Handlers are put back at the end. Outside the main
+    thread Python allows none; then only `request()` asks.
     """
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
@@ -39,6 +41,10 @@ def graceful_stop() -> Iterator[StopSignal]:
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if notice and not stop.requested:
+            # print() could meet itself here: the signal may have come in the middle of one
+            with suppress(OSError):
+                os.write(2, f"\n{notice}\n".encode())
         stop.request()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -13,6 +13,7 @@ from talent_factory.core.records import write_record
 from talent_factory.core.stop import StopSignal
 from talent_factory.core.workspace import check_token, exclusive
 from talent_factory.datagen.cast import CAST_FILE, IMAGES, PORTRAIT_FILE, SHEET_FILE, CastManifest, CastSlot
+from talent_factory.datagen.choice import keep_best
 from talent_factory.datagen.collect import hand_on
 from talent_factory.datagen.contact_sheet import sheet_is_current, write_contact_sheet
 from talent_factory.datagen.order import Deliver, Made, Picture
@@ -73,7 +74,7 @@ def cast_actor(
         _keep_portrait(source, out / PORTRAIT_FILE, cast)
         _write_if_new(out / CAST_FILE, cast)
         reporter.event("cast.begin", target=cast.target, done=len(cast.done), provider=cast.provider)
-        reporter.progress("casting", len(cast.done), cast.target, unit="image")
+        reporter.progress("casting", len(cast.made), len(cast.slots), unit="image")
         cast, stopped = _shoot(
             cast, out=out, editor=editor, options=options, reporter=reporter, stop=stop, deliver=deliver
         )
@@ -137,7 +138,7 @@ def _refuse_foreign(source: Portrait, out: Path) -> None:
 
 
 def _keep_portrait(source: Portrait, path: Path, cast: CastManifest) -> None:
-    if not path.is_file() or len(cast.done) < cast.target:
+    if not path.is_file() or len(cast.made) < len(cast.slots):
         save_portrait(source, path)
 
 
@@ -178,21 +179,25 @@ def _shoot(
         stop=stop,
         on_made=settle,
         deliver=deliver,
-        have={slot.key for slot in cast.done},
+        have={slot.key for slot in cast.made},
     )
     return _with(cast, slots), harvest.stopped
 
 
 def _examined(cast: CastManifest, out: Path) -> CastManifest:
-    """The cast with the checks of its images, written down; the numbers advise, they throw nothing away."""
-    examined = examine_cast(cast, out, encoder=encoder_from())
+    """The cast with the checks of its images, written down; the numbers advise, they throw nothing away.
+
+    Where more were made than wanted, the best are kept.
+    """
+    everything = _with(cast, [slot.model_copy(update={"kept": True}) for slot in cast.slots])
+    examined = keep_best(examine_cast(everything, out, encoder=encoder_from()), out)
     _write_if_new(out / CAST_FILE, examined)
     return examined
 
 
 def _deliver_rest(cast: CastManifest, out: Path, deliver: Deliver | None) -> CastManifest:
     """Deliver what earlier runs made and could not bring to its place."""
-    if deliver is None or all(slot.url for slot in cast.done):
+    if deliver is None or all(slot.url for slot in cast.made):
         return cast
     slots = list(cast.slots)
     for index, slot in enumerate(slots):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from talent_factory.core.errors import DatasetError, FileError, PartialResult
 from talent_factory.core.files import sha256_bytes
 from talent_factory.core.records import Record, read_record
@@ -38,7 +40,8 @@ class CastSlot(Record):
     """One image of the cast. `key` names all that decides its pixels; `augmentation` is the honest label of a
     picture that is the portrait itself in another light, never a newly generated photograph. `seed` is the
     one that was sent, once there is an image; `code` is the kind of a failure ("E005", "LOST"); `url` is
-    where the image was delivered to; `error` of a finished image says why it was not.
+    where the image was delivered to; `error` of a finished image says why it was not. `variation_of` names
+    the slot that this one varies; one not `kept` was made, and others are better.
     """
 
     number: int
@@ -65,6 +68,8 @@ class CastSlot(Record):
     job: str = ""
     cost_usd: float = 0.0
     url: str = ""
+    variation_of: str = ""
+    kept: bool = True
     checks: tuple[Check, ...] = ()
 
 
@@ -83,18 +88,27 @@ class CastManifest(Record):
     model: str = ""
     aspect: str
     long_side: int
+    provider_options: dict[str, str] = Field(default_factory=dict)
     seed: int
     portrait: PortraitFacts
+    keep: int = 0
+    safety_requested: int | None = None
+    safety_sent: int | None = None
     slots: tuple[CastSlot, ...]
 
     @property
     def target(self) -> int:
-        """How many images were planned."""
-        return len(self.slots)
+        """How many images the set is to have: those planned, or the best `keep` of them."""
+        return min(self.keep or len(self.slots), len(self.slots))
 
     @property
     def done(self) -> tuple[CastSlot, ...]:
-        """Slots whose image exists, in order."""
+        """Slots whose image exists and is kept, in order."""
+        return tuple(slot for slot in self.slots if slot.state == "done" and slot.kept)
+
+    @property
+    def made(self) -> tuple[CastSlot, ...]:
+        """Slots whose image exists, kept or set aside, in order."""
         return tuple(slot for slot in self.slots if slot.state == "done")
 
     @property
@@ -111,7 +125,8 @@ class CastManifest(Record):
     def fingerprint(self) -> str:
         """sha256 over the images and the words that go with them, in order."""
         parts = [
-            f"{s.number} {s.name} {s.state} {s.sha256} {s.caption.model_dump_json()}" for s in self.slots
+            f"{s.number} {s.name} {s.state if s.kept else 'aside'} {s.sha256} {s.caption.model_dump_json()}"
+            for s in self.slots
         ]
         words = (self.token, self.class_noun, self.portrait.medium, *self.portrait.words)
         return sha256_bytes("\n".join((*words, *parts)).encode())
@@ -134,13 +149,13 @@ class CastManifest(Record):
 
     def require_complete(self) -> None:
         """Raise PartialResult, naming the failed slots, unless every image was made."""
-        if len(self.done) == self.target:
+        if len(self.done) >= self.target:
             return
         missing = [slot for slot in self.slots if slot.state != "done"]
         names = ", ".join(slot.name for slot in missing[:5]) + (" ..." if len(missing) > 5 else "")
         reason = next((f" ({slot.error})" for slot in missing if slot.error), "")
         raise PartialResult(
-            f"{len(missing)} of {self.target} images are missing: {names}{reason}",
+            f"{self.target - len(self.done)} of {self.target} images are missing: {names}{reason}",
             remedy="run the same command again: only the missing ones are made",
         )
 
@@ -148,10 +163,13 @@ class CastManifest(Record):
 def load_cast(folder: Path) -> CastManifest:
     """The manifest of the cast in `folder`. Raises DatasetError when there is none or it cannot be read."""
     if not (folder / CAST_FILE).is_file():
-        raise DatasetError(f"{folder} holds no {CAST_FILE}", remedy="talent cast PORTRAIT --token TOKEN")
+        raise DatasetError(
+            f"{folder} holds no {CAST_FILE}", remedy="talent cast actor PORTRAIT --token TOKEN"
+        )
     try:
         return read_record(folder / CAST_FILE, CastManifest)
     except FileError as error:
         raise DatasetError(
-            error.message, remedy="move it away and run talent cast again; finished images are taken over"
+            error.message,
+            remedy="move it away and run talent cast actor again; finished images are taken over",
         ) from error

@@ -34,8 +34,15 @@ class Collector:
         self._editor, self._ledger, self._pursuit, self._deliver = editor, ledger, pursuit, deliver
         self._remote = is_remote(editor.capabilities())
 
+    def fetch(self, attempt: Attempt) -> Attempt:
+        """`attempt` with its image in the ledger, where no provider can lose it any more.
+
+        Raises GaveUp, Left, DiskFull.
+        """
+        return attempt if attempt.state == "fetched" else self._fetch(attempt)[0]
+
     def collect(self, order: Order, attempt: Attempt) -> Made:
-        """The image of a reached `attempt`, on the disk at `order.path`.
+        """The image of a reached or fetched `attempt`, on the disk at `order.path`.
 
         Raises GaveUp, Left, DiskFull; until it returns the ledger knows where to find the image again.
         """

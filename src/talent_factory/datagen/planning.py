@@ -7,9 +7,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from talent_factory.core.errors import DatasetError, ProviderError
+from talent_factory.core.errors import DatasetError, ProviderError, UsageError
 from talent_factory.core.files import fsync_folder, sha256_bytes, sha256_file
 from talent_factory.core.records import Record
 from talent_factory.core.seeds import derive_seed
@@ -21,6 +21,7 @@ from talent_factory.datagen.cast import (
     PortraitFacts,
     load_cast,
 )
+from talent_factory.datagen.choice import spread, varied_name
 from talent_factory.datagen.order import Made, Order, Terms
 from talent_factory.datagen.portrait import Portrait
 from talent_factory.datagen.recipes import (
@@ -34,11 +35,14 @@ from talent_factory.datagen.recipes import (
 )
 from talent_factory.datagen.stamp import measure, read_stamp
 from talent_factory.datagen.window import spare_file
-from talent_factory.providers.port import Aspect, EditRequest, ImageEditor
+from talent_factory.providers.models import SAFETY_REQUESTED
+from talent_factory.providers.port import Aspect, Capabilities, EditRequest, ImageEditor
 
 MAX_IN_FLIGHT = 5
 # What only making an image can tell of it.
 _MADE = {"width", "height", "seed", "job", "cost_usd", "url"}
+# What was found out about it afterwards.
+_JUDGED = {"checks", "kept", "error"}
 
 
 class CastOptions(Record):
@@ -46,6 +50,10 @@ class CastOptions(Record):
 
     `portrait_medium` and `portrait_words` say what is true of the portrait and hence of every image made from
     it ("flat"; "neutral", "teal shirt"): captions name it, so that it stays changeable in the trained actor.
+
+    `count` images are made (None: one for each slot of the recipe); more than it has slots are variations by
+    seed. Of these the best `keep` are kept. `provider_options` are for the provider alone, such as
+    safety_tolerance.
     """
 
     actor_type: ActorType = "human"
@@ -60,6 +68,15 @@ class CastOptions(Record):
     time_scale: float = Field(default=1.0, gt=0)
     portrait_medium: str = ""
     portrait_words: tuple[str, ...] = ()
+    count: int | None = Field(default=None, ge=1, le=500)
+    keep: int | None = Field(default=None, ge=1, le=500)
+    provider_options: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _keeps_what_it_makes(self) -> CastOptions:
+        if self.keep is not None and self.count is not None and self.keep > self.count:
+            raise ValueError(f"cannot keep {self.keep} of {self.count} images")
+        return self
 
     def terms(self) -> Terms:
         """The part that is about the run and not about the pictures; see `Terms`."""
@@ -74,7 +91,10 @@ class CastOptions(Record):
 def plan_slots(
     source: Portrait, *, name: str, token: str, options: CastOptions, recipe: Recipe, editor: ImageEditor
 ) -> CastManifest:
-    """The cast of `source` (a file called `name`) with every slot planned; pure."""
+    """The cast of `source` (a file called `name`) with every slot planned; pure.
+
+    Raises UsageError when more images are to be kept than made.
+    """
     facts = PortraitFacts(
         source=name,
         sha256=source.sha256,
@@ -85,9 +105,14 @@ def plan_slots(
         words=options.portrait_words,
     )
     slots = tuple(
-        _planned(slot, number, source=source, options=options, recipe=recipe, editor=editor)
-        for number, slot in enumerate(recipe.slots, start=1)
+        _planned(slot, number, variation, source=source, options=options, recipe=recipe, editor=editor)
+        for number, (slot, variation) in enumerate(spread(recipe, options.count), start=1)
     )
+    if (options.keep or 0) > len(slots):
+        raise UsageError(
+            f"cannot keep {options.keep} of {len(slots)} images", remedy="make more with --count"
+        )
+    requested, sent = _safety(options, editor.capabilities())
     return CastManifest(
         recipe=recipe.name,
         recipe_version=recipe.version,
@@ -100,8 +125,12 @@ def plan_slots(
         model=editor.capabilities().model,
         aspect=options.aspect or recipe.aspect,
         long_side=options.long_side,
+        provider_options=options.provider_options,
         seed=options.seed,
         portrait=facts,
+        keep=options.keep or 0,
+        safety_requested=requested,
+        safety_sent=sent,
         slots=slots,
     )
 
@@ -110,7 +139,7 @@ def take_over(planned: CastManifest, out: Path) -> CastManifest:
     """`planned` with every slot marked done whose image lies in `out`, whole and of the same inputs."""
     before: dict[str, CastSlot] = {}
     with suppress(DatasetError):  # no cast yet, or a damaged one: the images then speak for themselves
-        before = {slot.key: slot for slot in load_cast(out).done}
+        before = {slot.key: slot for slot in load_cast(out).made}
     slots = tuple(_found(slot, out, before.get(slot.key)) or slot for slot in planned.slots)
     return planned.model_copy(update={"slots": slots})
 
@@ -154,6 +183,7 @@ def order_of(slot: CastSlot, cast: CastManifest, out: Path) -> Order:
         aspect=cast.aspect,
         seed=slot.seed,
         long_side=cast.long_side,
+        options=cast.provider_options,
     )
     facts = {
         "slot": slot.name,
@@ -186,16 +216,24 @@ def settled(slot: CastSlot, made: Made) -> CastSlot:
 
 
 def _planned(
-    slot: Slot, number: int, *, source: Portrait, options: CastOptions, recipe: Recipe, editor: ImageEditor
+    slot: Slot,
+    number: int,
+    variation: int,
+    *,
+    source: Portrait,
+    options: CastOptions,
+    recipe: Recipe,
+    editor: ImageEditor,
 ) -> CastSlot:
     can = editor.capabilities()
+    name = varied_name(slot.name, variation)
     prompt = slot_prompt(recipe, slot, descriptor(options.actor_type, options.sex))
     method = can.methods.get(slot.medium, editor.name)
-    seed = derive_seed("cast", options.seed, recipe.name, slot.name)
+    seed = derive_seed("cast", options.seed, recipe.name, name)
     # what reaches the provider: captions and titles may be reworded without making images again
     inputs = {
         "portrait": source.sha256,
-        "slot": slot.name,
+        "slot": name,
         "medium": slot.medium,
         "prompt": prompt,
         "provider": editor.name,
@@ -204,12 +242,16 @@ def _planned(
         "long_side": options.long_side,
         "aspect": options.aspect or recipe.aspect,
     }
+    # added only where they say something, so that older casts keep their keys
     if can.model:
         inputs["model"] = can.model
+    if options.provider_options:
+        inputs["options"] = options.provider_options
     return CastSlot(
         number=number,
-        name=slot.name,
-        title=slot.title,
+        name=name,
+        title=slot.title if name == slot.name else f"{slot.title} ({variation + 1})",
+        variation_of="" if name == slot.name else slot.name,
         group=slot.group,
         medium=slot.medium,
         key=sha256_bytes(json.dumps(inputs, sort_keys=True).encode()),
@@ -222,6 +264,15 @@ def _planned(
         method=method,
         augmentation=slot.medium in can.augmentations,
     )
+
+
+def _safety(options: CastOptions, can: Capabilities) -> tuple[int | None, int | None]:
+    """The safety tolerance that is wanted and the one that the model takes together with an image."""
+    if can.safety is None:
+        return None, None
+    text = options.provider_options.get("safety_tolerance", str(SAFETY_REQUESTED))
+    wanted = int(text) if text.isdecimal() else SAFETY_REQUESTED
+    return wanted, max(can.safety[0], min(can.safety[1], wanted))
 
 
 def _found(slot: CastSlot, out: Path, before: CastSlot | None) -> CastSlot | None:
@@ -238,7 +289,7 @@ def _found_at(file: str, slot: CastSlot, out: Path, before: CastSlot | None) -> 
     if before is not None and before.file == file:
         if digest != before.sha256:
             return None
-        known: dict[str, object] = before.model_dump(include={*_MADE, "checks"})
+        known: dict[str, object] = before.model_dump(include=_MADE | _JUDGED)
     else:
         # killed between the image and the manifest: the image itself tells what made it
         known = {name: value for name, value in read_stamp(path).items() if name in {"key", *_MADE}}

@@ -1,7 +1,8 @@
 """The sliding window: orders in, images out, a few jobs in flight at a time, nothing ever paid twice.
 
 Each place in the window is a thread that submits and waits; the moment a job is finished its place is free,
-while other threads fetch, encode, write and hand on. All that must survive a kill is in the ledger.
+while other threads fetch (images are not kept for ever) and others encode, write and hand on. What they pass
+to each other are ids, never pictures: those wait in the ledger, with all else that must survive a kill.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from talent_factory.datagen.retry import GaveUp, Pace
 from talent_factory.providers.port import EditRequest, ImageEditor
 
 SPARE = "spare"
+_FETCHERS = 8
 _COLLECTORS = 3
 _LEAVE_S = 10.0
 _TICK_S = 0.2
@@ -117,6 +119,7 @@ class _Window:
         self._collector = Collector(editor, ledger, self._pursuit, deliver=deliver)
         self._todo: deque[_Errand] = deque(_Errand(order) for order in self._first_what_is_paid(orders))
         self._reached: queue.SimpleQueue[_Errand | None] = queue.SimpleQueue()
+        self._fetched: queue.SimpleQueue[_Errand | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Made | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -144,8 +147,9 @@ class _Window:
                     on_made(ended)
         finally:
             self._gate.abort()
-            for _ in range(_COLLECTORS):
+            for _ in self._threads:
                 self._reached.put(None)
+                self._fetched.put(None)
             until = time.monotonic() + _LEAVE_S
             for thread in self._threads:
                 thread.join(max(0.0, until - time.monotonic()))
@@ -158,9 +162,9 @@ class _Window:
         return sorted(orders, key=lambda order: live.get(order.key, 3))
 
     def _start(self) -> None:
-        works = [self._submit_and_wait] * self._width + [self._bring_home] * (
-            _COLLECTORS if self._remote else 0
-        )
+        works = [self._submit_and_wait] * self._width
+        if self._remote:
+            works += [self._take_in] * min(_FETCHERS, self._width) + [self._bring_home] * _COLLECTORS
         for number, work in enumerate(works):
             # daemons: a second Ctrl-C must not wait for a provider, and the ledger knows what they did
             thread = threading.Thread(target=self._guard, args=(work,), name=f"cast-{number}", daemon=True)
@@ -183,9 +187,31 @@ class _Window:
                 return
             self._settle(errand, self._pursue)
 
-    def _bring_home(self) -> None:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Fetch instead of submitting while finished images pile up at the provider."""
+        while self._reached.qsize() > self._width:
+            try:
+                errand = self._reached.get_nowait()
+            except queue.Empty:
+                return
+            if errand is None:
+                return
+            self._settle(errand, self._fetch)
+
+    def _take_in(self) -> None:
         while (errand := self._reached.get()) is not None:
+            self._settle(errand, self._fetch)
+
+    def _bring_home(self) -> None:
+        while (errand := self._fetched.get()) is not None:
             self._settle(errand, self._collect)
+
+    def _fetch(self, errand: _Errand) -> None:
+        assert errand.attempt is not None
+        errand.attempt = self._collector.fetch(errand.attempt)
+        self._fetched.put(errand)
 
     def _pursue(self, errand: _Errand) -> Made | None:
         """Submit and wait in a place of the window; what is made elsewhere is fetched outside of it."""

@@ -44,7 +44,7 @@ def read_folder(folder: Path) -> list[Source]:
     if not folder.exists():
         raise DatasetError(
             f"{folder}: no such folder",
-            remedy="check the path, or make images: talent sample data, or talent cast PORTRAIT",
+            remedy="check the path, or make images: talent sample data, or talent cast actor PORTRAIT",
         )
     if not folder.is_dir():
         raise DatasetError(
@@ -58,7 +58,7 @@ def read_folder(folder: Path) -> list[Source]:
     if not found:
         raise DatasetError(
             f"{folder} holds no images",
-            remedy="put PNG, JPEG or WEBP files with .txt captions in it, or make them: talent cast PORTRAIT",
+            remedy="put PNG, JPEG or WEBP files with .txt captions in it, or: talent cast actor PORTRAIT",
         )
     return found
 

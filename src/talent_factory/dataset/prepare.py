@@ -16,7 +16,7 @@ from talent_factory.core.workspace import check_token
 from talent_factory.datagen.cast import CastManifest, CastSlot, load_cast
 from talent_factory.datagen.portrait import normalise
 from talent_factory.datagen.quality.verdict import remarks, worst_verdict
-from talent_factory.datagen.review.book import ReviewBook, load_review
+from talent_factory.datagen.review.book import ReviewBook, load_review, review_of_images
 from talent_factory.dataset.captions import CaptionStyle, cast_caption, portrait_caption, with_trigger
 from talent_factory.dataset.frame import background_word, fit
 from talent_factory.dataset.layout import Source, few, read_folder
@@ -80,7 +80,7 @@ def prepare_cast(
     manifest, book = load_cast(cast), load_review(cast)
     words = style or CaptionStyle()
     if not manifest.done:
-        raise DatasetError(f"{cast} holds no finished images", remedy="run talent cast again")
+        raise DatasetError(f"{cast} holds no finished images", remedy=f"talent cast resume {cast}")
     slots = [slot for slot in manifest.done if not book.rejects(slot.sha256)]
     _refuse_none(cast, len(slots), len(manifest.done))
     pictures = [_of_slot(cast, manifest, slot, words, resolution) for slot in slots]
@@ -201,7 +201,8 @@ def _of_slot(
     path = cast / slot.file
     if not path.is_file() or sha256_file(path) != slot.sha256:
         raise DatasetError(
-            f"{path} is missing or was changed after casting", remedy="run talent cast again to make it anew"
+            f"{path} is missing or was changed after casting",
+            remedy=f"talent cast resume {path.parent.parent} makes it anew",
         )
 
     def caption(image: Image.Image) -> str:
@@ -249,7 +250,7 @@ def _captioned(folder: Path, *, kind: Kind, token: str) -> tuple[list[Source], t
     """The sources of `folder` that were not rejected, each with a caption, and what was left out."""
     if token or kind == "identity":
         check_token(token)
-    found, book = read_folder(folder), load_review(folder)
+    found, book = read_folder(folder), review_of_images(folder)
     digests = {source.name: sha256_file(source.path) for source in found} if book.images else {}
     gone = [source.name for source in found if book.rejects(digests.get(source.name, ""))]
     sources = [source for source in found if source.name not in gone]

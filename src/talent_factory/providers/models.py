@@ -112,8 +112,13 @@ def read_models(path: Path) -> tuple[ModelCard, ...]:
 
 def model_names(provider: str) -> tuple[str, ...]:
     """The names that `model_card` takes for a provider, the default first."""
+    return tuple(card.name for card in listed_models(provider))
+
+
+def listed_models(provider: str) -> tuple[ModelCard, ...]:
+    """All shipped rows of a provider, the default first, retired ones as well."""
     cards = [card for card in _shipped() if card.provider == provider]
-    return tuple(card.name for card in sorted(cards, key=lambda card: not card.default))
+    return tuple(sorted(cards, key=lambda card: not card.default))
 
 
 def model_card(

@@ -124,7 +124,7 @@ class _Browser:
     def ask(
         self, method: str, path: str, body: object = None, **headers: str
     ) -> tuple[int, bytes, http.client.HTTPMessage]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=120)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if method == "POST":
             sent.setdefault("Content-Type", "application/json")
@@ -173,7 +173,7 @@ def test_the_page_shows_and_decides(browser: _Browser, pictures: Path) -> None:
         assert json.loads(browser.get("data.json")[1])["images"][0]["choice"] == kept
     assert not browser.server.done.is_set()
     assert browser.post("done", {}) == 200
-    assert browser.server.done.wait(10)
+    assert browser.server.done.wait(120)
 
 
 def test_strangers_learn_and_change_nothing(browser: _Browser, pictures: Path) -> None:

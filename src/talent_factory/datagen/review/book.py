@@ -57,6 +57,14 @@ def load_review(folder: Path) -> ReviewBook:
         ) from error
 
 
+def review_of_images(folder: Path) -> ReviewBook:
+    """Decisions about the images in `folder`: those in it and, for the `images` of a set, those beside it."""
+    book = load_review(folder)
+    if folder.resolve().name != "images":
+        return book
+    return ReviewBook(images={**load_review(folder.resolve().parent).images, **book.images})
+
+
 def decide(folder: Path, decisions: Mapping[str, Decision | None]) -> ReviewBook:
     """Write `decisions` (by sha256; None takes one back) into the book of `folder` and return it."""
     book = load_review(folder)

@@ -14,7 +14,7 @@ from talent_factory.datagen.quality.verdict import Check
 from talent_factory.datagen.review.book import Choice, Decision, ReviewBook, decide
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-_NOT_SHOWN = frozenset({SHEET_FILE, "portrait.png"})
+_NOT_SHOWN = frozenset({SHEET_FILE, "portrait.png", "style.png"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,9 @@ def open_gallery(folder: Path) -> Gallery:
         )
     gallery = _of_cast(folder) if (folder / CAST_FILE).is_file() else _of_folder(folder)
     if not gallery.pictures:
-        raise DatasetError(f"{folder} holds no finished images", remedy="make some: talent cast PORTRAIT")
+        raise DatasetError(
+            f"{folder} holds no finished images", remedy="make some: talent cast actor PORTRAIT"
+        )
     return gallery
 
 
