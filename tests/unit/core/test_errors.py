@@ -16,6 +16,7 @@ CODES = {
     "ConfigError": 2,
     "ResumeRefused": 3,
     "PolicyRefused": 3,
+    "ProviderRefused": 3,
     "PartialResult": 3,
     "Cancelled": 130,
 }
