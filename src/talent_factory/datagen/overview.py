@@ -15,6 +15,7 @@ from talent_factory.datagen.ledger import LEDGER_FILE, LIVE, RESERVED, Attempt, 
 from talent_factory.datagen.planning import plan_slots, take_over
 from talent_factory.datagen.portrait import normalise
 from talent_factory.datagen.recipes import load_recipe
+from talent_factory.datagen.retry import GaveUp, next_rung
 from talent_factory.datagen.style import plan_style
 from talent_factory.datagen.style_cast import STYLE_FILE, StyleCast, load_style
 from talent_factory.datagen.style_plan import found, plan_sheets
@@ -131,7 +132,8 @@ def quote_actor(portrait: Path, *, folder: Path, order: Commission, editor: Imag
         editor=editor,
     )
     slots = take_over(planned, folder).slots
-    return _quote("image", [slot.key for slot in slots if slot.state != "done"], folder, editor, further=0)
+    keys = [slot.key for slot in slots if slot.state != "done"]
+    return _quote("image", keys, folder, editor, pay_again=order.actor.pay_again)
 
 
 def quote_style(picture: Path, *, folder: Path, order: Commission, editor: ImageEditor, vision: str) -> Quote:
@@ -200,10 +202,18 @@ def sets_in(casts: Path) -> tuple[Path, ...]:
 
 
 def _quote(
-    unit: Literal["image", "sheet"], keys: Sequence[str], folder: Path, editor: ImageEditor, *, further: int
+    unit: Literal["image", "sheet"],
+    keys: Sequence[str],
+    folder: Path,
+    editor: ImageEditor,
+    *,
+    further: int = 0,
+    pay_again: bool = False,
 ) -> Quote:
     can = editor.capabilities()
     attempts = _attempts(folder)
+    if not pay_again:
+        keys = [key for key in keys if not _given_up([a for a in attempts if a.key == key])]
     home = {a.key for a in attempts if a.state in _PAID and a.provider == editor.name}
     paid = sum(key in home for key in keys)
     cost = (len(keys) - paid) * can.price_usd
@@ -219,6 +229,16 @@ def _quote(
         model=can.model,
         as_of=can.price_as_of,
     )
+
+
+def _given_up(history: Sequence[Attempt]) -> bool:
+    """Whether this image is not asked for again: lost, or refused by the filter for good."""
+    try:
+        # faults of earlier runs do not count against a new one
+        next_rung(history, run=max((attempt.run for attempt in history), default=0) + 1)
+    except GaveUp:
+        return True
+    return False
 
 
 def _attempts(folder: Path) -> tuple[Attempt, ...]:
