@@ -10,7 +10,7 @@ from typing import Literal
 from talent_factory.core.errors import DatasetError
 from talent_factory.core.records import Record, read_record
 from talent_factory.datagen.cast import CAST_FILE, CastManifest, load_cast
-from talent_factory.datagen.commission import ORDER_FILE, Commission
+from talent_factory.datagen.commission import BY_USER, ORDER_FILE, Commission
 from talent_factory.datagen.ledger import LEDGER_FILE, LIVE, RESERVED, Attempt, Ledger
 from talent_factory.datagen.planning import plan_slots, take_over
 from talent_factory.datagen.portrait import normalise
@@ -52,7 +52,8 @@ class Part(Record):
 
 class Overview(Record):
     """All that can be told of a set without asking anybody. `spent_usd` is settled, `reserved_usd` is held
-    for what is under way; `lost` counts images that were paid perhaps and cannot be had.
+    for what is under way; `lost` counts images that were paid perhaps and cannot be had; `checked` says
+    whether every finished image was looked at.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class Overview(Record):
     model: str
     target: int
     done: int
+    checked: bool
     parts: tuple[Part, ...]
     open: tuple[OpenJob, ...]
     attempts: dict[str, int]
@@ -83,7 +85,8 @@ class Overview(Record):
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return self.done >= self.target and not self.open and not self.undelivered
+        # more than wanted: it was ended before the best were chosen
+        return self.done == self.target and self.checked and not self.open and not self.undelivered
 
 
 class Quote(Record):
@@ -194,11 +197,18 @@ def overview_of(folder: Path) -> Overview:
 
 
 def sets_in(casts: Path) -> tuple[Path, ...]:
-    """The folders of a workspace's `casts/` that hold a set, by name."""
+    """The folders of a workspace's `casts/` that hold a set, by name; those of programs last."""
     if not casts.is_dir():
         return ()
     known = (ORDER_FILE, CAST_FILE, STYLE_FILE)
-    return tuple(sorted(f for f in casts.iterdir() if any((f / name).is_file() for name in known)))
+    folders = (*sorted(casts.iterdir()), *sorted(casts.glob(f"{BY_USER}/*/*/*")))
+    return tuple(folder for folder in folders if any((folder / name).is_file() for name in known))
+
+
+def name_of(folder: Path) -> str:
+    """What a set is called in lists: its folder, with user and actor where a program cast it."""
+    parts = folder.parts
+    return "/".join(parts[-3:]) if BY_USER in parts[-4:-3] else folder.name
 
 
 def _quote(
@@ -284,6 +294,7 @@ def _of_cast(cast: CastManifest) -> dict[str, object]:
         "model": cast.model,
         "target": cast.target,
         "done": len(cast.done),
+        "checked": all(slot.checks for slot in cast.done),
         "parts": parts,
     }
 
@@ -314,6 +325,7 @@ def _of_style(cast: StyleCast) -> dict[str, object]:
         "model": cast.model,
         "target": cast.target,
         "done": len(cast.kept),
+        "checked": True,
         "parts": parts,
     }
 
@@ -332,5 +344,6 @@ def _of_order(folder: Path) -> dict[str, object]:
         "model": order.model or "",
         "target": target,
         "done": 0,
+        "checked": True,
         "parts": (),
     }

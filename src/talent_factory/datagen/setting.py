@@ -14,6 +14,7 @@ from talent_factory.core.errors import UsageError
 from talent_factory.core.events import Reporter, SilentReporter
 from talent_factory.core.stop import StopSignal, graceful_stop
 from talent_factory.core.workspace import Workspace, check_token, workspace_from
+from talent_factory.datagen.commission import BY_USER
 from talent_factory.datagen.delivery import Delivery
 from talent_factory.providers.port import ImageEditor
 from talent_factory.storage.catalog import open_store
@@ -126,7 +127,7 @@ def make_setting(
 def cast_folder(place: Workspace, user_id: str | int, actor_id: str | int, kind: Kind) -> Path:
     """Where the cast of a user's actor lies in a workspace. Raises UsageError for ids that are none."""
     user, actor = checked_id("user id", user_id), checked_id("actor id", actor_id)
-    return place.casts / "by_user" / user / actor / kind
+    return place.casts / BY_USER / user / actor / kind
 
 
 def token_of(actor_id: str | int) -> str:

@@ -417,16 +417,16 @@ def test_a_killed_call_is_finished_without_paying_twice(
         assert answer["total_training_images"] == 3
         assert answer["cost"] == pytest.approx(0.12)
     else:
-        command = [sys.executable, "-m", "talent_factory.cli.app", "cast", "resume", "--yes"]
-        folder = work / "casts" / "by_user" / "ada" / "kai-7" / "actor"
+        command = [sys.executable, "-m", "talent_factory.cli.app", "cast", "resume", "--all", "--yes"]
         done = subprocess.run(
-            [*command, str(folder)],
+            [*command, "--workspace", str(work)],
             env=environment | {"REPLICATE_BASE_URL": service.url},
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, done.stderr
+        assert "ada/kai-7/actor: 3 of 3 images" in done.stdout + done.stderr
     assert len(service.jobs) == 3
     assert set(service.paid().values()) == {1}
     keys = [entry.key for entry in LocalStore(work / "user_files").list()]
