@@ -16,6 +16,7 @@ from talent_factory.core.records import write_record
 from talent_factory.core.stop import StopSignal
 from talent_factory.core.workspace import Workspace, check_token, workspace_from
 from talent_factory.datagen.cast import CAST_FILE, PORTRAIT_FILE, CastManifest, load_cast
+from talent_factory.datagen.commission import BY_USER
 from talent_factory.datagen.prompts import actor_sex_of
 from talent_factory.datagen.recipes import class_noun
 from talent_factory.datagen.review.book import REVIEW_FILE
@@ -120,7 +121,7 @@ class TrainingClient:
         if user_id is not None:
             folders = [cast_folder(self._place, user_id, actor, "actor")]
         else:
-            folders = sorted((self._place.casts / "by_user").glob(f"*/{actor}/actor"))
+            folders = sorted((self._place.casts / BY_USER).glob(f"*/{actor}/actor"))
         for folder in folders:
             if (folder / CAST_FILE).is_file():
                 cast = load_cast(folder)

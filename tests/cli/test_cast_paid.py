@@ -213,6 +213,23 @@ def test_a_server_of_web_pages_is_told_in_one_line(
     assert not server.paid()
 
 
+def test_what_the_filter_refuses_is_skipped_and_paid_again_only_when_told(
+    talent: Talent, words: tuple[str, ...], server: FakeReplicate
+) -> None:
+    server.faults.plan("submit", "E005", "E005", "E005")
+    code, made, _ = talent(*words, "--yes", "--in-flight", "1")
+    assert (code, len(made["failed"])) == (3, 1)
+    assert "safety filter" in made["failed"][0]["message"]
+    before = sum(server.paid().values())
+    # it is given up, so there is nothing to agree to
+    assert talent("cast", "resume", "dot")[0] == 3
+    assert sum(server.paid().values()) == before
+    code, document, _ = talent("cast", "resume", "dot", "--pay-again")
+    assert (code, "1 image by replicate" in document["error"]["message"]) == (2, True)
+    assert talent("cast", "resume", "dot", "--pay-again", "--yes")[0] == 0
+    assert sum(server.paid().values()) == before + 1
+
+
 class Running:
     """`talent` in a process of its own."""
 
@@ -276,6 +293,8 @@ def test_jobs_left_behind_are_shown_and_collected_without_paying_again(
     running = Running((*words, "--yes"), tmp_path)
     # polled: so the ids are in the ledger
     running.until(lambda: len(server.paid()) == 3 and all(job.polls for job in server.jobs.values()))
+    # one may look while another process works
+    assert len(talent("cast", "show", "dot")[1]["open"]) == 3
     if end == "kill":
         running.send(signal.SIGKILL)
         assert running.end() == -signal.SIGKILL

@@ -1,8 +1,9 @@
-"""The examples run as a user runs them: offline, and against a service that is paid."""
+"""The examples run as a user runs them, offline and against a service that is paid; the guide is true."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from pipeline_maker import write_recipe
 from servers.replicate import TOKEN, Behaviour, FakeReplicate
 from talent_factory.datagen.access import BASE_VARIABLES, KEY_VARIABLES
+from talent_factory.datagen.generator import ActorExtras
+from talent_factory.datagen.setting import Extras
+from talent_factory.providers.catalog import provider_names
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SOURCE = EXAMPLES.parent / "src"
@@ -26,6 +30,22 @@ def run_example(name: str, *words: str, folder: Path, **variables: str) -> subpr
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280
     )
+
+
+def test_the_guide_names_arguments_and_results_that_exist() -> None:
+    text = (EXAMPLES.parent / "docs" / "casting.md").read_text("utf-8")
+    table = text.split("| argument | what |", 1)[1].split("\n\n", 1)[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:]]
+    arguments = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert len(arguments) > 15
+    assert arguments <= set(ActorExtras.__annotations__) | set(Extras.__annotations__)
+    source = (SOURCE / "talent_factory" / "datagen" / "generator.py").read_text("utf-8")
+    named = re.findall(r'result\["(\w+)"\]', text)
+    assert len(named) >= 4
+    assert all(f'"{name}":' in source for name in named)
+    variables = {name for names in KEY_VARIABLES.values() for name in names[:1]}
+    assert all(f"`{name}`" in text for name in variables)
+    assert all(f"| `{name}` |" in text for name in provider_names())
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def show(
 ) -> None:
     """Show how a set stands: images, what is under way, what it cost; also while another process works."""
     from talent_factory.core.workspace import workspace_from
-    from talent_factory.datagen.overview import overview_of, sets_in
+    from talent_factory.datagen.overview import name_of, overview_of, sets_in
 
     place = workspace_from(workspace)
     if folder is not None:
@@ -84,7 +84,7 @@ def show(
         return
     views = [overview_of(one) for one in sets_in(place.casts)]
     lines = [
-        f"{view.folder.name}: {view.done} of {view.target} images, by {view.provider}, "
+        f"{name_of(view.folder)}: {view.done} of {view.target} images, by {view.provider}, "
         f"${view.spent_usd + view.reserved_usd:.2f}, {'finished' if view.finished else 'unfinished'}"
         for view in views
     ]
@@ -166,19 +166,21 @@ def _row(provider: str, model: str, can: Any, *, default: bool) -> dict[str, Any
 
 def _tried(folder: Path, changes: dict[str, Any], *, yes: bool, as_json: bool) -> tuple[dict[str, Any], int]:
     """The document and exit code of one set of several: a failure must not keep the others waiting."""
+    from talent_factory.datagen.overview import name_of
+
     try:
         order, picture = _order(folder, changes)
         outcome = carry_out(order, picture, folder, yes=yes)
     except Cancelled:
         raise
     except TalentError as error:
-        typer.echo(f"error: {folder.name}: {error.message}", err=True)
+        typer.echo(f"error: {name_of(folder)}: {error.message}", err=True)
         return {
             "cast": str(folder),
             "error": {"message": error.message, "remedy": error.remedy},
         }, error.exit_code
     if not as_json:
-        console().print(f"{folder.name}: {outcome.made.summary()}", markup=False)
+        console().print(f"{name_of(folder)}: {outcome.made.summary()}", markup=False)
     return plain(document(outcome)), 0 if outcome.complete else 3
 
 

@@ -19,6 +19,8 @@ from talent_factory.datagen.style_cast import PICTURE_FILE, STYLE_FILE
 from talent_factory.datagen.style_plan import StyleOptions
 
 ORDER_FILE = "order.json"
+# Below the casts of a workspace: USER/ACTOR/KIND, where programs cast for many users.
+BY_USER = "by_user"
 
 
 class Commission(Record):

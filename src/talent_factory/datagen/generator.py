@@ -16,6 +16,7 @@ from talent_factory.datagen import debug_files
 from talent_factory.datagen.access import opened_editor
 from talent_factory.datagen.actor import CastOptions, cast_actor
 from talent_factory.datagen.cast import CAST_FILE, SHEET_FILE, CastManifest, CastSlot, load_cast
+from talent_factory.datagen.commission import Commission, bare_source, keep_order
 from talent_factory.datagen.delivery import Delivery
 from talent_factory.datagen.order import Picture
 from talent_factory.datagen.planning import order_of
@@ -119,8 +120,25 @@ class ActorTrainingDataGenerator:
                 allow_local=setting.allow_local,
                 say=setting.reporter.message,
             )
+            if isinstance(setting.provider, str):
+                keep_order(_order(setting, options, portrait_url), setting.folder)
             run = _Run(setting, options, editor, self.debug_dir)
             return run.finish(run.cast(portrait))
+
+
+def _order(setting: Setting, options: CastOptions, source: str | Path | None) -> Commission:
+    """What the command line needs to go on with this cast."""
+    recipe = str(Path(options.recipe).absolute()) if options.recipe.endswith(".toml") else options.recipe
+    return Commission(
+        token=setting.token,
+        source=bare_source(str(source)) if source else "portrait_buffer",
+        provider=str(setting.provider),
+        model=setting.model,
+        actor=options.model_copy(update={"recipe": recipe}),
+        store=setting.store,
+        user_id=setting.user_id,
+        actor_id=setting.actor_id,
+    )
 
 
 class _Run:

@@ -10,11 +10,12 @@ from typing import Literal
 from talent_factory.core.errors import DatasetError
 from talent_factory.core.records import Record, read_record
 from talent_factory.datagen.cast import CAST_FILE, CastManifest, load_cast
-from talent_factory.datagen.commission import ORDER_FILE, Commission
+from talent_factory.datagen.commission import BY_USER, ORDER_FILE, Commission
 from talent_factory.datagen.ledger import LEDGER_FILE, LIVE, RESERVED, Attempt, Ledger
 from talent_factory.datagen.planning import plan_slots, take_over
 from talent_factory.datagen.portrait import normalise
 from talent_factory.datagen.recipes import load_recipe
+from talent_factory.datagen.retry import GaveUp, next_rung
 from talent_factory.datagen.style import plan_style
 from talent_factory.datagen.style_cast import STYLE_FILE, StyleCast, load_style
 from talent_factory.datagen.style_plan import found, plan_sheets
@@ -51,7 +52,8 @@ class Part(Record):
 
 class Overview(Record):
     """All that can be told of a set without asking anybody. `spent_usd` is settled, `reserved_usd` is held
-    for what is under way; `lost` counts images that were paid perhaps and cannot be had.
+    for what is under way; `lost` counts images that were paid perhaps and cannot be had; `checked` says
+    whether every finished image was looked at.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Overview(Record):
     model: str
     target: int
     done: int
+    checked: bool
     parts: tuple[Part, ...]
     open: tuple[OpenJob, ...]
     attempts: dict[str, int]
@@ -82,7 +85,8 @@ class Overview(Record):
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return self.done >= self.target and not self.open and not self.undelivered
+        # more than wanted: it was ended before the best were chosen
+        return self.done == self.target and self.checked and not self.open and not self.undelivered
 
 
 class Quote(Record):
@@ -131,7 +135,8 @@ def quote_actor(portrait: Path, *, folder: Path, order: Commission, editor: Imag
         editor=editor,
     )
     slots = take_over(planned, folder).slots
-    return _quote("image", [slot.key for slot in slots if slot.state != "done"], folder, editor, further=0)
+    keys = [slot.key for slot in slots if slot.state != "done"]
+    return _quote("image", keys, folder, editor, pay_again=order.actor.pay_again)
 
 
 def quote_style(picture: Path, *, folder: Path, order: Commission, editor: ImageEditor, vision: str) -> Quote:
@@ -192,18 +197,33 @@ def overview_of(folder: Path) -> Overview:
 
 
 def sets_in(casts: Path) -> tuple[Path, ...]:
-    """The folders of a workspace's `casts/` that hold a set, by name."""
+    """The folders of a workspace's `casts/` that hold a set, by name; those of programs last."""
     if not casts.is_dir():
         return ()
     known = (ORDER_FILE, CAST_FILE, STYLE_FILE)
-    return tuple(sorted(f for f in casts.iterdir() if any((f / name).is_file() for name in known)))
+    folders = (*sorted(casts.iterdir()), *sorted(casts.glob(f"{BY_USER}/*/*/*")))
+    return tuple(folder for folder in folders if any((folder / name).is_file() for name in known))
+
+
+def name_of(folder: Path) -> str:
+    """What a set is called in lists: its folder, with user and actor where a program cast it."""
+    parts = folder.parts
+    return "/".join(parts[-3:]) if BY_USER in parts[-4:-3] else folder.name
 
 
 def _quote(
-    unit: Literal["image", "sheet"], keys: Sequence[str], folder: Path, editor: ImageEditor, *, further: int
+    unit: Literal["image", "sheet"],
+    keys: Sequence[str],
+    folder: Path,
+    editor: ImageEditor,
+    *,
+    further: int = 0,
+    pay_again: bool = False,
 ) -> Quote:
     can = editor.capabilities()
     attempts = _attempts(folder)
+    if not pay_again:
+        keys = [key for key in keys if not _given_up([a for a in attempts if a.key == key])]
     home = {a.key for a in attempts if a.state in _PAID and a.provider == editor.name}
     paid = sum(key in home for key in keys)
     cost = (len(keys) - paid) * can.price_usd
@@ -219,6 +239,16 @@ def _quote(
         model=can.model,
         as_of=can.price_as_of,
     )
+
+
+def _given_up(history: Sequence[Attempt]) -> bool:
+    """Whether this image is not asked for again: lost, or refused by the filter for good."""
+    try:
+        # faults of earlier runs do not count against a new one
+        next_rung(history, run=max((attempt.run for attempt in history), default=0) + 1)
+    except GaveUp:
+        return True
+    return False
 
 
 def _attempts(folder: Path) -> tuple[Attempt, ...]:
@@ -264,6 +294,7 @@ def _of_cast(cast: CastManifest) -> dict[str, object]:
         "model": cast.model,
         "target": cast.target,
         "done": len(cast.done),
+        "checked": all(slot.checks for slot in cast.done),
         "parts": parts,
     }
 
@@ -294,6 +325,7 @@ def _of_style(cast: StyleCast) -> dict[str, object]:
         "model": cast.model,
         "target": cast.target,
         "done": len(cast.kept),
+        "checked": True,
         "parts": parts,
     }
 
@@ -312,5 +344,6 @@ def _of_order(folder: Path) -> dict[str, object]:
         "model": order.model or "",
         "target": target,
         "done": 0,
+        "checked": True,
         "parts": (),
     }

@@ -14,6 +14,7 @@ from talent_factory.core.errors import UsageError
 from talent_factory.core.events import Reporter, SilentReporter
 from talent_factory.core.stop import StopSignal, graceful_stop
 from talent_factory.core.workspace import Workspace, check_token, workspace_from
+from talent_factory.datagen.commission import BY_USER
 from talent_factory.datagen.delivery import Delivery
 from talent_factory.providers.port import ImageEditor
 from talent_factory.storage.catalog import open_store
@@ -66,7 +67,9 @@ class Setting:
     reporter: Reporter
     stop: StopSignal | None
     delivery: Delivery
-    store_name: str
+    store: str | None
+    user_id: str
+    actor_id: str
     options: Mapping[str, Any]
 
     @contextmanager
@@ -114,7 +117,9 @@ def make_setting(
         reporter=cast(Reporter, extras.get("reporter") or SilentReporter()),
         stop=extras.get("stop"),
         delivery=Delivery(store, user_id=user, actor_id=actor, kind=kind),
-        store_name=store.name,
+        store=_written(extras.get("store"), place),
+        user_id=user,
+        actor_id=actor,
         options={name: extras[name] for name in options if name in extras},
     )
 
@@ -122,13 +127,22 @@ def make_setting(
 def cast_folder(place: Workspace, user_id: str | int, actor_id: str | int, kind: Kind) -> Path:
     """Where the cast of a user's actor lies in a workspace. Raises UsageError for ids that are none."""
     user, actor = checked_id("user id", user_id), checked_id("actor id", actor_id)
-    return place.casts / "by_user" / user / actor / kind
+    return place.casts / BY_USER / user / actor / kind
 
 
 def token_of(actor_id: str | int) -> str:
     """The trigger word made from an id: lower case, `_` for what a token cannot hold, a letter in front."""
     word = re.sub(r"[^a-z0-9_]", "_", str(actor_id).lower())
     return (word if word[:1].isalpha() else f"actor_{word}")[:40]
+
+
+def _written(store: str | Path | Store | None, place: Workspace) -> str | None:
+    """The store as another process, in another folder, finds it again; None for an object of the caller's."""
+    if store is None or store == "local":
+        return str(place.root / STORE_FOLDER)
+    if isinstance(store, str) and (store.strip() == "s3" or "://" in store):
+        return store.strip()
+    return str(Path(store).absolute()) if isinstance(store, str | Path) else None
 
 
 def _workspace(given: Workspace | Path | str | None) -> Workspace:

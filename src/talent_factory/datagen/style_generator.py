@@ -10,6 +10,7 @@ from talent_factory.core.config import parse
 from talent_factory.core.files import sha256_bytes
 from talent_factory.datagen import debug_files
 from talent_factory.datagen.access import base_url_of, key_of, opened_editor
+from talent_factory.datagen.commission import Commission, bare_source, keep_order
 from talent_factory.datagen.setting import Extras, Setting, make_setting
 from talent_factory.datagen.source import Buffer, bring_picture
 from talent_factory.datagen.style import StyleOptions, cast_style
@@ -113,6 +114,8 @@ class TrainingDataGenerator:
                 allow_local=setting.allow_local,
                 say=setting.reporter.message,
             )
+            if isinstance(setting.provider, str) and isinstance(wanted.get("vision", ""), str):
+                keep_order(_order(setting, options, source_image_url, wanted, vision), setting.folder)
             cast = self._cast(picture, setting, options, editor, vision)
         return self._result(cast, setting)
 
@@ -202,3 +205,25 @@ class TrainingDataGenerator:
             "token": cast.token,
             "run_id": sha256_bytes("\n".join(sheet.key for sheet in cast.sheets).encode())[:16],
         }
+
+
+def _order(
+    setting: Setting,
+    options: StyleOptions,
+    source: str | Path | None,
+    wanted: dict[str, Any],
+    vision: Vision,
+) -> Commission:
+    """What the command line needs to go on with this set."""
+    return Commission(
+        token=setting.token,
+        source=bare_source(str(source)) if source else "source_buffer",
+        provider=str(setting.provider),
+        model=setting.model,
+        style=options,
+        vision=vision.name.partition(" ")[0],
+        vision_model=wanted.get("vision_model"),
+        store=setting.store,
+        user_id=setting.user_id,
+        actor_id=setting.actor_id,
+    )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +40,7 @@ from talent_factory.datagen.recipes import load_recipe
 from talent_factory.datagen.setting import token_of
 from talent_factory.storage.local import LocalStore
 
+SOURCE = Path(__file__).resolve().parents[3] / "src"
 KEY = "ada/custom-actors/kai-7/training_data/actor_kai-7_td_{:02d}.jpg"
 
 
@@ -374,6 +379,58 @@ def test_credit_that_ends_keeps_what_was_made(service: FakeReplicate, extras: di
     answer = generator.generate_training_data(None, "ada", "kai-7", portrait_buffer=portrait_bytes())
     assert answer["total_training_images"] == 3
     assert len(service.jobs) == 3
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from talent_factory.datagen import ActorTrainingDataGenerator
+url, work, recipe, portrait = sys.argv[1:]
+ActorTrainingDataGenerator(
+    base_url=url, workspace=work, recipe=recipe, long_side=128, time_scale=0.005
+).generate_training_data(Path(portrait), "ada", "kai-7")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["python", "command line"])
+def test_a_killed_call_is_finished_without_paying_twice(
+    by: str, service: FakeReplicate, extras: dict[str, Any], tmp_path: Path
+) -> None:
+    portrait = write_face(tmp_path / "me.png")
+    work = Path(extras["workspace"])
+    # the second and third are accepted and paid, and nobody hears of it
+    service.faults.plan("submit", "ok", "hang-after", "hang-after")
+    environment = {**os.environ, "REPLICATE_API_TOKEN": TOKEN, "PYTHONPATH": str(SOURCE)}
+    words = [service.url, str(work), extras["recipe"], str(portrait)]
+    victim = subprocess.Popen([sys.executable, "-c", _KILLED, *words], env=environment)
+    try:
+        while len(service.jobs) < 3 and victim.poll() is None:
+            time.sleep(0.02)
+    finally:
+        victim.kill()
+        victim.wait()
+    assert len(service.jobs) == 3
+    if by == "python":
+        generator = ActorTrainingDataGenerator(TOKEN, base_url=service.url, **extras)
+        answer = generator.generate_training_data(portrait, "ada", "kai-7")
+        assert answer["total_training_images"] == 3
+        assert answer["cost"] == pytest.approx(0.12)
+    else:
+        command = [sys.executable, "-m", "talent_factory.cli.app", "cast", "resume", "--all", "--yes"]
+        done = subprocess.run(
+            [*command, "--workspace", str(work)],
+            env=environment | {"REPLICATE_BASE_URL": service.url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "ada/kai-7/actor: 3 of 3 images" in done.stdout + done.stderr
+    assert len(service.jobs) == 3
+    assert set(service.paid().values()) == {1}
+    keys = [entry.key for entry in LocalStore(work / "user_files").list()]
+    assert keys == [KEY.format(number) for number in (1, 2, 3)]
 
 
 def test_unknown_words_and_arguments_are_refused(extras: dict[str, Any]) -> None:
