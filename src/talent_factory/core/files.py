@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from talent_factory.core.errors import DiskFull, FileError
+from talent_factory.core.errors import DiskFull, FileError, TalentError
 
 _PREFIX = ".tmp-"
 _OLD = ".old-"
@@ -27,6 +28,8 @@ _CHUNK = 1 << 20
 SUMS = "SHA256SUMS"
 # EFBIG is what a file-size limit or a FAT disk answers: for the user it is the same lack of room
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# safetensors and tokenizers raise errors of their own that name the number only in their text
+_RUST_ERROR = re.compile(r"\(os error (\d{1,9})\)")
 
 
 @contextmanager
@@ -216,6 +219,14 @@ def _disk_errors(target: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise disk_full(target, error) from error
+        raise
+    except TalentError:
+        raise
+    except Exception as error:
+        told = _RUST_ERROR.search(str(error))
+        if told and int(told[1]) in _NO_ROOM:
+            number = int(told[1])
+            raise disk_full(target, OSError(number, os.strerror(number))) from error
         raise
 
 
