@@ -40,10 +40,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Raises:
         DiskFull: the file system took no more bytes; an existing target is untouched.
+        FileError: the target is a folder.
     """
+    if Path(target).is_dir():
+        raise FileError(
+            f"{target} is a folder, not a file", remedy="name a file, in that folder or elsewhere"
+        )
     temporary = _temporary_beside(target)
     try:
-        with _disk_errors(target):
+        with _disk_errors(target, temporary):
             yield temporary
             _fsync_file(temporary)
             os.replace(temporary, target)
@@ -65,7 +70,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     restore_folder(target)
     temporary = _temporary_beside(target)
     try:
-        with _disk_errors(target):
+        with _disk_errors(target, temporary):
             temporary.mkdir()
             yield temporary
             _fsync_tree(temporary)
@@ -213,12 +218,15 @@ def restore_folder(target: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(target: Path) -> Iterator[None]:
+def _disk_errors(target: Path, temporary: Path | None = None) -> Iterator[None]:
+    """DiskFull for a lack of room; other errors keep their kind, but name what the user knows."""
     try:
         yield
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise disk_full(target, error) from error
+        if temporary is not None and isinstance(error.filename, str | os.PathLike):
+            error.filename = os.fspath(error.filename).replace(str(temporary), str(target))
         raise
     except TalentError:
         raise
