@@ -124,6 +124,11 @@ def read_json(path: Path) -> Any:
         raise FileError(f"{path} is not valid JSON: {error}", remedy="restore it or make it anew") from None
 
 
+def name_as_text(name: str) -> str:
+    """A file name as text that UTF-8 can hold; other bytes, as old archives leave them, become marks."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def sha256_bytes(data: bytes) -> str:
     """The sha256 of `data` as 64 lower-case hex digits."""
     return hashlib.sha256(data).hexdigest()

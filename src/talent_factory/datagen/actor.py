@@ -16,7 +16,7 @@ from talent_factory.core.errors import (
     UsageError,
 )
 from talent_factory.core.events import Reporter
-from talent_factory.core.files import clear_leftovers, json_text, sha256_bytes, write_bytes
+from talent_factory.core.files import clear_leftovers, json_text, name_as_text, sha256_bytes, write_bytes
 from talent_factory.core.plan import Plan, PlanStep
 from talent_factory.core.records import write_record
 from talent_factory.core.stop import StopSignal
@@ -58,7 +58,7 @@ def cast_actor(
     source = normalise(portrait)
     _refuse_foreign(source, out)
     planned = plan_slots(
-        source, name=portrait.name, token=token, options=options, recipe=recipe, editor=editor
+        source, name=name_as_text(portrait.name), token=token, options=options, recipe=recipe, editor=editor
     )
     for note in source.notes:
         reporter.message(f"portrait: {note}")
@@ -94,7 +94,14 @@ def plan_cast(portrait: Path, *, out: Path, token: str, options: CastOptions, ed
     source = normalise(portrait)
     _refuse_foreign(source, out)
     cast = take_over(
-        plan_slots(source, name=portrait.name, token=token, options=options, recipe=recipe, editor=editor),
+        plan_slots(
+            source,
+            name=name_as_text(portrait.name),
+            token=token,
+            options=options,
+            recipe=recipe,
+            editor=editor,
+        ),
         out,
     )
     can = editor.capabilities()

@@ -203,3 +203,11 @@ def test_check_names_what_was_changed_by_hand(folder: Path, tmp_path: Path) -> N
     write_face(out / "images" / "99.png")
     found = {finding.subject: finding.severity for finding in check_dataset(out)}
     assert found == {"images/01.txt": "warn", "images/02.png": "error", "images/99.png": "warn"}
+
+
+def test_names_that_are_no_utf_8(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.jpg").rename(folder / "a\udcff.jpg")
+    (folder / "a.txt").rename(folder / "a\udcff.txt")
+    made = _mine(folder, tmp_path / "out")
+    assert [item.source for item in made.items] == ["a\ufffd.jpg", "b.jpg", "c.jpg"]
+    assert _mine(folder, tmp_path / "out") == made
