@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +113,31 @@ def test_schema_is_the_one_of_the_package(capsys: pytest.CaptureFixture[str], tm
     assert capsys.readouterr().out == schema_text()
     assert run(["kit", "schema", "--output", str(tmp_path / "schema.json")]) == 0
     assert (tmp_path / "schema.json").read_text() == schema_text()
+
+
+def test_a_hostile_name_is_one_plain_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = workspace / "talents" / "avatar"
+    (root / "avatar.identity.x\nvalid    avatar.identity.y\x1b[2J").mkdir()
+    assert run(["kit", "validate"]) == 1
+    shown = capsys.readouterr().out
+    assert r"avatar.identity.x\nvalid    avatar.identity.y\x1b[2J" in shown.splitlines()[-7]
+    assert run(["kit", "list"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_name_that_is_no_utf_8_hides_no_other_kit(workspace: Path) -> None:
+    (workspace / "talents" / "avatar" / "avatar.identity.\udcff").mkdir()
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    talent = [sys.executable, "-m", "talent_factory.cli.app", "kit"]
+    calls = (["validate"], ["validate", "--json"], ["list", "--json"], ["index", "--include-invalid"])
+    for words in calls:
+        done = subprocess.run(
+            [*talent, *words], capture_output=True, env=environment, cwd=workspace, check=False
+        )
+        text = done.stdout.decode()
+        assert KIT_ID in text, done.stderr
+        if words != ["validate"]:
+            json.loads(text)
+    index = workspace / "index.json"
+    assert run(["kit", "index", "--include-invalid", "--output", str(index)]) == 0
+    assert [entry["id"] for entry in json.loads(index.read_text())] == [KIT_ID, "avatar.identity.\udcff"]

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import Abort, Exit, TyperException
 
-from talent_factory.cli.common import Shell, print_json, set_shell
+from talent_factory.cli.common import Shell, print_json, printable, set_shell, tolerant_output
 from talent_factory.core.errors import TalentError
 
 
@@ -120,6 +120,7 @@ def _global_options(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `talent` and leave: 0 ok, 1 failed, 2 usage, 3 partial or refused, 130 cancelled."""
+    tolerant_output()
     raise SystemExit(run(sys.argv[1:] if argv is None else argv))
 
 
@@ -186,7 +187,7 @@ def _os_error(error: OSError) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:

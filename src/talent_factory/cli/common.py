@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -94,6 +95,19 @@ def print_json(obj: Any) -> None:
     print(json.dumps(plain(obj), indent=2, ensure_ascii=ascii_only, allow_nan=False))
 
 
+def printable(text: str) -> str:
+    """`text` on one line, its control characters spelt out: what others wrote must not steer a terminal."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
+
+
+def tolerant_output() -> None:
+    """Let stdout spell out what its encoding lacks, as stderr does; inside JSON that is an escape too."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def plain(obj: Any) -> Any:
     """`obj` as JSON knows it: records, paths, tuples and mappings at any depth become plain."""
     if hasattr(obj, "model_dump"):
@@ -131,6 +145,7 @@ def run_guarded() -> Iterator[None]:
     """Turn errors into one line on stderr and an exit code, for entry points other than `talent`."""
     from talent_factory.cli.app import report_error
 
+    tolerant_output()
     try:
         yield
     except SystemExit:

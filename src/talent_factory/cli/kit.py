@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit
+from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit, printable
 
 if TYPE_CHECKING:
     from talent_factory.kits.findings import KitReport
@@ -125,7 +125,8 @@ def index_folder(base_dir: Path, *, output: Path | None, pretty: bool, include_i
     from talent_factory.kits.index import index_kits
 
     entries = index_kits(base_dir, include_invalid=include_invalid)
-    text = json.dumps(entries, indent=2 if pretty else None, ensure_ascii=output is None)
+    # a folder's name may be no UTF-8: escapes can say it all the same
+    text = json.dumps(entries, indent=2 if pretty else None)
     if output is None:
         print(text)
     else:
@@ -151,10 +152,10 @@ def _inspect_one(base_dir: Path, talent_id: str) -> Inspection:
 
 def _print_reports(reports: list[KitReport], base_dir: Path, verbose: bool) -> None:
     for report in reports:
-        print(f"{'valid  ' if report.valid else 'INVALID'}  {report.id}")
+        print(f"{'valid  ' if report.valid else 'INVALID'}  {printable(report.id)}")
         for finding in report.findings if verbose else report.errors:
             where = f"{finding.file}: " if finding.file else ""
-            print(f"  {finding.severity:7}  {where}{finding.message}  [{finding.code}]")
+            print(f"  {finding.severity:7}  {printable(where + finding.message)}  [{finding.code}]")
             if verbose:
                 print(f"           try: {finding.remedy}")
     bad = sum(not report.valid for report in reports)
@@ -176,7 +177,7 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
         ]
         shown = ["" if cell is None else str(cell)[:80] for cell in cells]
         # Text, because a broken kit may hold anything, markup included
-        table.add_row(*(Text(cell) for cell in shown), "yes" if item["valid"] else "NO")
+        table.add_row(*(Text(printable(cell)) for cell in shown), "yes" if item["valid"] else "NO")
     console().print(table)
 
 

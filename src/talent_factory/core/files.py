@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from talent_factory.core.errors import DiskFull, FileError
+from talent_factory.core.errors import DiskFull, FileError, TalentError
 
 _PREFIX = ".tmp-"
 _OLD = ".old-"
@@ -27,6 +28,8 @@ _CHUNK = 1 << 20
 SUMS = "SHA256SUMS"
 # EFBIG is what a file-size limit or a FAT disk answers: for the user it is the same lack of room
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# safetensors and tokenizers raise errors of their own that name the number only in their text
+_RUST_ERROR = re.compile(r"\(os error (\d{1,9})\)")
 
 
 @contextmanager
@@ -37,10 +40,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Raises:
         DiskFull: the file system took no more bytes; an existing target is untouched.
+        FileError: the target is a folder.
     """
+    if Path(target).is_dir():
+        raise FileError(
+            f"{target} is a folder, not a file", remedy="name a file, in that folder or elsewhere"
+        )
     temporary = _temporary_beside(target)
     try:
-        with _disk_errors(target):
+        with _disk_errors(target, temporary):
             yield temporary
             _fsync_file(temporary)
             os.replace(temporary, target)
@@ -62,7 +70,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     restore_folder(target)
     temporary = _temporary_beside(target)
     try:
-        with _disk_errors(target):
+        with _disk_errors(target, temporary):
             temporary.mkdir()
             yield temporary
             _fsync_tree(temporary)
@@ -114,6 +122,11 @@ def read_json(path: Path) -> Any:
         raise FileError(f"{path} does not exist", remedy="check the path") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileError(f"{path} is not valid JSON: {error}", remedy="restore it or make it anew") from None
+
+
+def name_as_text(name: str) -> str:
+    """A file name as text that UTF-8 can hold; other bytes, as old archives leave them, become marks."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -210,12 +223,23 @@ def restore_folder(target: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(target: Path) -> Iterator[None]:
+def _disk_errors(target: Path, temporary: Path | None = None) -> Iterator[None]:
+    """DiskFull for a lack of room; other errors keep their kind, but name what the user knows."""
     try:
         yield
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise disk_full(target, error) from error
+        if temporary is not None and isinstance(error.filename, str | os.PathLike):
+            error.filename = os.fspath(error.filename).replace(str(temporary), str(target))
+        raise
+    except TalentError:
+        raise
+    except Exception as error:
+        told = _RUST_ERROR.search(str(error))
+        if told and int(told[1]) in _NO_ROOM:
+            number = int(told[1])
+            raise disk_full(target, OSError(number, os.strerror(number))) from error
         raise
 
 

@@ -59,9 +59,16 @@ def workspace_from(path: Path | None = None) -> Workspace:
     """The workspace at `path`, else at $TALENT_WORKSPACE, else at the current folder.
 
     Raises:
-        UsageError: the path is a file.
+        UsageError: the path is a file, or no text.
     """
     root = Path(path or os.environ.get("TALENT_WORKSPACE") or ".").expanduser().resolve()
+    try:
+        str(root).encode("utf-8")
+    except UnicodeEncodeError:
+        # records hold paths, and JSON has no word for such a name
+        raise UsageError(
+            f"workspace {root} has a name that is not UTF-8", remedy="name another folder with --workspace"
+        ) from None
     if root.exists() and not root.is_dir():
         raise UsageError(f"workspace {root} is not a folder", remedy="name a folder with --workspace")
     return Workspace(root)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from talent_factory.core.errors import Cancelled, ProviderError, TalentError, UsageError
 from talent_factory.core.events import Reporter
-from talent_factory.core.files import clear_leftovers, json_text
+from talent_factory.core.files import clear_leftovers, json_text, name_as_text
 from talent_factory.core.plan import Plan, PlanStep
 from talent_factory.core.records import write_record
 from talent_factory.core.stop import StopSignal
@@ -62,7 +62,7 @@ def cast_actor(
     source = normalise(portrait)
     _refuse_foreign(source, out)
     planned = plan_slots(
-        source, name=portrait.name, token=token, options=options, recipe=recipe, editor=editor
+        source, name=name_as_text(portrait.name), token=token, options=options, recipe=recipe, editor=editor
     )
     for note in source.notes:
         reporter.message(f"portrait: {note}")
@@ -105,7 +105,14 @@ def plan_cast(portrait: Path, *, out: Path, token: str, options: CastOptions, ed
     source = normalise(portrait)
     _refuse_foreign(source, out)
     cast = take_over(
-        plan_slots(source, name=portrait.name, token=token, options=options, recipe=recipe, editor=editor),
+        plan_slots(
+            source,
+            name=name_as_text(portrait.name),
+            token=token,
+            options=options,
+            recipe=recipe,
+            editor=editor,
+        ),
         out,
     )
     can = editor.capabilities()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talent_factory.core.errors import DatasetError
-from talent_factory.core.files import atomic_folder, write_text
+from talent_factory.core.files import atomic_folder, name_as_text, write_text
 from talent_factory.dataset.manifest import DatasetManifest
 
 IMAGE_SUFFIXES = frozenset(
@@ -54,7 +54,9 @@ def read_folder(folder: Path) -> list[Source]:
     for sub in sorted(_visible(folder), key=lambda path: path.name):
         if sub.is_dir() and (match := _KOHYA.fullmatch(sub.name)):
             repeats = max(1, int(match[1]))
-            found += _read_plain(sub, prefix=f"{sub.name}/", repeats=repeats, default=match[2].strip())
+            found += _read_plain(
+                sub, prefix=f"{sub.name}/", repeats=repeats, default=name_as_text(match[2]).strip()
+            )
     if not found:
         raise DatasetError(
             f"{folder} holds no images",
@@ -115,7 +117,7 @@ def _read_plain(folder: Path, *, prefix: str, repeats: int, default: str | None)
     captions = {path: _caption_of(path, texts, told) for path in images}
     if default and images and all(caption is None for caption in captions.values()):
         captions = dict.fromkeys(images, default)
-    return [Source(path, prefix + path.name, captions[path], repeats) for path in images]
+    return [Source(path, name_as_text(prefix + path.name), captions[path], repeats) for path in images]
 
 
 def _caption_of(path: Path, texts: dict[str, Path], told: dict[str, str]) -> str | None:

@@ -97,6 +97,18 @@ def test_full_device_becomes_diskfull(tmp_path: Path) -> None:
     assert _entries(tmp_path) == []
 
 
+def test_errors_name_what_the_user_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="is a folder, not a file"):
+        files.write_text(tmp_path, "x")
+    target = tmp_path / "made"
+    with pytest.raises(FileNotFoundError) as inside, files.atomic_folder(target) as temporary:
+        (temporary / "missing" / "file").write_text("x")
+    assert inside.value.filename == str(target / "missing" / "file")
+    with pytest.raises(FileNotFoundError) as lost, files.atomic_path(target):
+        pass  # nothing was written, so there is nothing to rename
+    assert lost.value.filename == str(target)
+
+
 def test_size_limit_keeps_the_old_content(tmp_path: Path) -> None:
     target = tmp_path / "weights"
     files.write_bytes(target, b"old")

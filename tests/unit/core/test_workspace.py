@@ -120,3 +120,8 @@ def test_lock_dies_with_its_process(tmp_path: Path) -> None:
         child.wait()
         with exclusive(tmp_path):
             pass
+
+
+def test_a_workspace_that_no_record_could_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not UTF-8"):
+        workspace_from(tmp_path / "bad\udcff")

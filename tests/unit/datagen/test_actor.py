@@ -345,3 +345,18 @@ def test_a_cast_that_lost_its_manifest_is_still_a_cast(tmp_path: Path) -> None:
     (tmp_path / "cast" / CAST_FILE).unlink()
     editor = BlockEditor()
     assert len(_cast(tmp_path, editor).done) == 17
+
+
+def test_a_portrait_whose_name_is_no_utf_8(tmp_path: Path) -> None:
+    portrait = tmp_path / "face\udcff.png"
+    write_face(portrait)
+    cast = cast_actor(
+        portrait,
+        out=tmp_path / "cast",
+        token="dot",
+        options=SMALL,
+        editor=BlockEditor(),
+        reporter=SilentReporter(),
+    )
+    assert load_cast(tmp_path / "cast") == cast
+    assert cast.portrait.source == "face\ufffd.png"

@@ -232,3 +232,11 @@ def test_a_persons_word_outranks_the_checks(cast: Path, tmp_path: Path) -> None:
     decide(cast, {two: Decision(choice="keep"), three: None})
     again = prepare_cast(cast, out=tmp_path / "data", resolution=64)
     assert again.fingerprint == before.fingerprint
+
+
+def test_names_that_are_no_utf_8(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.jpg").rename(folder / "a\udcff.jpg")
+    (folder / "a.txt").rename(folder / "a\udcff.txt")
+    made = _mine(folder, tmp_path / "out")
+    assert [item.source for item in made.items] == ["a\ufffd.jpg", "b.jpg", "c.jpg"]
+    assert _mine(folder, tmp_path / "out") == made

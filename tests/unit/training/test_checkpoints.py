@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from talent_factory.core.errors import ResumeRefused
+from talent_factory.core.errors import DiskFull, ResumeRefused
 from talent_factory.training.checkpoints import (
     RECORD,
     TENSORS,
@@ -139,3 +141,16 @@ def test_file_times_do_not_choose(tmp_path: Path) -> None:
     found = load_latest(tmp_path)
     assert found is not None
     assert found.step == 2
+
+
+def test_a_full_disk_is_named_although_safetensors_writes(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    limit, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+    try:
+        with pytest.raises(DiskFull, match="step_00000002"):
+            save_checkpoint(tmp_path, step=2, tensors={"x": torch.zeros(100_000)}, meta={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
