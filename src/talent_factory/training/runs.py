@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -127,9 +128,7 @@ def load_unchanged_dataset(record: RunRecord) -> DatasetManifest:
     manifest = load_dataset(folder)
     now = dataset_items(manifest)
     before = record.dataset_items
-    changes = [f"{name} was removed" for name in before if name not in now]
-    changes += [f"{name} was added" for name in now if name not in before]
-    changes += [f"{name} or its caption changed" for name in now if before.get(name, now[name]) != now[name]]
+    changes = _changed_items(before, now)
     changes += [
         f"{item.subject}: {item.message}"
         for item in verify_files(folder, manifest)
@@ -141,9 +140,20 @@ def load_unchanged_dataset(record: RunRecord) -> DatasetManifest:
         shown = "; ".join(changes[:5]) + (f"; and {len(changes) - 5} more" if len(changes) > 5 else "")
         raise ResumeRefused(
             f"the dataset {folder} is not the one the run began with: {shown}",
-            remedy="restore it, or begin anew with: talent train CONFIG --fresh",
+            remedy="restore the images and run talent train CONFIG, or begin anew with: "
+            "talent train CONFIG --fresh",
         )
     return manifest
+
+
+def _changed_items(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What was removed, added or changed; by content, since one image less renumbers all that follow."""
+    old, new = Counter(before.values()), Counter(now.values())
+    removed = [name for name, digest in before.items() if digest in old - new]
+    added = [name for name, digest in now.items() if digest in new - old]
+    if set(removed) == set(added):
+        return [f"{name} or its caption changed" for name in added]
+    return [f"{name} was removed" for name in removed] + [f"{name} was added" for name in added]
 
 
 def check_machine(run: Path, before: Machine, now: Machine) -> None:

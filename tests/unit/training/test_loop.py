@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -182,6 +183,21 @@ def test_another_dataset_is_refused(make_config: MakeConfig, dataset: Path, tmp_
     make_tiny_dataset(dataset, images=6)
     with pytest.raises(ResumeRefused, match=r"images/05\.png was added"):
         loop.resume(run)
+
+
+def test_one_image_less_is_named_and_not_the_renumbered_rest(
+    make_config: MakeConfig, dataset: Path, tmp_path: Path
+) -> None:
+    run = _stopped(make_config(), dataset, tmp_path / "run", 1)
+    record = read_json(run / runs.RUN_FILE)
+    items = list(record["dataset_items"].items())
+    files = [name for name, _ in items]
+    one_more = ["f" * 16, *(digest for _, digest in items)]
+    record["dataset_items"] = dict(zip([*files, "images/99.png"], one_more, strict=True))
+    write_json(run / runs.RUN_FILE, record)
+    with pytest.raises(ResumeRefused, match=rf"began with: {re.escape(files[0])} was removed\n") as caught:
+        loop.resume(run)
+    assert "talent train CONFIG," in caught.value.remedy
 
 
 def test_a_changed_image_is_refused(make_config: MakeConfig, dataset: Path, tmp_path: Path) -> None:
