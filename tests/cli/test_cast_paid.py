@@ -147,6 +147,27 @@ def test_the_budget_holds_over_runs_and_resume_may_raise_it(
     assert talent("cast", "resume")[0] == 2  # nothing is unfinished
 
 
+def test_of_more_images_the_best_are_kept_and_only_their_addresses_told(
+    talent: Talent, words: tuple[str, ...], server: FakeReplicate, tmp_path: Path
+) -> None:
+    more = ("--count", "4", "--keep", "3", "--store", str(tmp_path / "store"), "--actor-id", "kai")
+    code, made, _ = talent(*words, *more, "--yes", "--set", "safety_tolerance=1")
+    assert (code, made["total_training_images"], made["target_training_images"]) == (0, 3, 3)
+    assert len(made["training_image_urls"]) == len(made["images"]) == 3
+    assert len(server.paid()) == 4
+    assert {job.input["safety_tolerance"] for job in server.jobs.values()} == {1}
+    assert len(list((tmp_path / "store" / "local" / "custom-actors" / "kai").rglob("*.jpg"))) == 3
+    # ended between the last image and its checks: unfinished, and nothing is to pay
+    manifest = tmp_path / "casts" / "dot" / "cast.json"
+    cast = json.loads(manifest.read_text())
+    manifest.write_text(
+        json.dumps(cast | {"slots": [slot | {"checks": [], "kept": True} for slot in cast["slots"]]})
+    )
+    assert talent("cast", "show", "dot")[1]["finished"] is False
+    assert talent("cast", "resume")[1] == made
+    assert talent("cast", "show", "dot")[1]["finished"] is True
+
+
 def test_without_a_key_there_is_one_line_and_still_an_estimate(
     talent: Talent, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

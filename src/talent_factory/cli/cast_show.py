@@ -144,5 +144,7 @@ def show_overview(view: Overview) -> None:
         screen.print(Text(f"spent: ${view.spent_usd:.2f}{reserved}"))
     if view.lost:
         screen.print(Text(f"lost: {view.lost} paid perhaps; --pay-again makes them anew", "red"))
+    if view.done and not view.checked:
+        screen.print(Text("ended before the images were checked", "yellow"))
     if not view.finished and view.resumable:
         screen.print(Text(f"next: talent cast resume {view.folder}"), soft_wrap=True)

@@ -97,7 +97,8 @@ def _made(
                 editor=editor,
                 reporter=listener,
                 stop=stop,
-                deliver=delivery,
+                # of more than are wanted only the chosen ones go out, at the end
+                deliver=None if order.actor.keep else delivery,
             )
         assert order.style is not None
         assert vision is not None
@@ -237,12 +238,24 @@ def _outcome(
         images = {tile.image: folder / tile.file for tile in made.kept}
     if delivery is not None:
         delivery.put_rest(images)
+        _withdraw(made, delivery)
     errors = () if delivery is None else tuple(delivery.errors.values())
+    urls = {} if delivery is None else delivery.urls
     return Outcome(
         made=made,
         folder=folder,
         images=images,
         spent_usd=overview_of(folder).spent_usd,
-        urls=() if delivery is None else tuple(delivery.urls.values()),
+        urls=tuple(urls[number] for number in images if number in urls),
         undelivered=errors[0].message if errors else "",
     )
+
+
+def _withdraw(made: CastManifest | StyleCast, delivery: Delivery) -> None:
+    """Take back what an earlier run delivered and this one has set aside."""
+    from talent_factory.datagen.cast import CastManifest
+
+    if isinstance(made, CastManifest):
+        for slot in made.made:
+            if slot.url and not slot.kept:
+                delivery.withdraw(slot.number)
