@@ -31,6 +31,8 @@ def actor(
     long_side: opt.LongSideOption = 1360,
     portrait_medium: opt.MediumOption = "",
     portrait_words: opt.WordsOption = "",
+    vision: opt.VisionOption = "embedded",
+    vision_model: opt.VisionModelOption = None,
     seed: opt.SeedOption = 0,
     provider: opt.ProviderOption = "embedded",
     model: opt.ModelOption = None,

@@ -61,7 +61,11 @@ SideOption = Annotated[
 ]
 TriggerOption = Annotated[str, typer.Option("--trigger", help="Where captions name the token: start or end.")]
 VisionOption = Annotated[
-    str, typer.Option("--vision", help="Who looks at the style and the images: embedded, openai or local.")
+    str,
+    typer.Option(
+        "--vision",
+        help="Who looks at styles, and at whether images show what was ordered: embedded, openai or local.",
+    ),
 ]
 VisionModelOption = Annotated[
     str | None, typer.Option("--vision-model", help="Its model; for local the folder of one.")

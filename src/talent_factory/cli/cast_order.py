@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from talent_factory.datagen.commission import Commission
 
 # Fields of an order that options of the same name fill.
-_PLACES = ("token", "provider", "model", "upload", "user_id", "actor_id")
+_PLACES = ("token", "provider", "model", "upload", "vision", "vision_model", "user_id", "actor_id")
 
 
 def actor_order(given: Mapping[str, Any]) -> Commission:
@@ -54,8 +54,7 @@ def style_order(given: Mapping[str, Any]) -> Commission:
         source="options",
         remedy="talent cast style --help",
     )
-    looks = {"vision": given["vision"], "vision_model": given["vision_model"]}
-    return Commission(**_common(given, given["picture"]), **looks, style=options)
+    return Commission(**_common(given, given["picture"]), style=options)
 
 
 def folder_of(token: str, out: Path | None, workspace: Path | None) -> Path:

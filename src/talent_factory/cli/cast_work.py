@@ -64,7 +64,8 @@ def carry_out(order: Commission, picture: Path, folder: Path, *, yes: bool) -> O
 
     check_folder(order, folder)
     with _editor(order) as editor:
-        vision = _vision(order) if order.style is not None else None
+        # of an actor the embedded analyser has nothing to say that the checks do not say
+        vision = _vision(order) if order.style is not None or order.vision != "embedded" else None
         looks = vision.name if vision is not None else ""
         quote = _quote(order, picture, folder, editor, vision=looks)
         delivery = _delivery(order)
@@ -85,11 +86,12 @@ def _made(
     stop: StopSignal,
 ) -> CastManifest | StyleCast:
     from talent_factory.datagen.actor import cast_actor
+    from talent_factory.datagen.follow import check_slots
     from talent_factory.datagen.style import cast_style
 
     with reporter() as listener:
         if order.actor is not None:
-            return cast_actor(
+            cast = cast_actor(
                 picture,
                 out=folder,
                 token=order.token,
@@ -100,6 +102,7 @@ def _made(
                 # of more than are wanted only the chosen ones go out, at the end
                 deliver=None if order.actor.keep else delivery,
             )
+            return cast if vision is None else check_slots(folder, vision, reporter=listener)
         assert order.style is not None
         assert vision is not None
         return cast_style(
