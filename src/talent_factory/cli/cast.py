@@ -72,6 +72,7 @@ def style(
     mode: opt.ModeOption = "grid",
     max_sheets: opt.SheetsOption = 10,
     long_side: opt.SideOption = 1600,
+    upscale_to: opt.UpscaleOption = None,
     trigger: opt.TriggerOption = "start",
     vision: opt.VisionOption = "embedded",
     vision_model: opt.VisionModelOption = None,

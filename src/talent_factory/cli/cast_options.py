@@ -59,6 +59,10 @@ SheetsOption = Annotated[
 SideOption = Annotated[
     int, typer.Option("--long-side", min=512, max=4096, help="Side of a grid or image in pixels.")
 ]
+UpscaleOption = Annotated[
+    int | None,
+    typer.Option("--upscale-to", min=256, max=4096, help="Enlarge smaller images to this side in pixels."),
+]
 TriggerOption = Annotated[str, typer.Option("--trigger", help="Where captions name the token: start or end.")]
 VisionOption = Annotated[
     str,

@@ -306,7 +306,7 @@ def _keep_best(cast: StyleCast, out: Path, options: StyleOptions) -> StyleCast:
         if at in numbers:
             if opened[0] != tile.sheet:
                 opened = (tile.sheet, read_rgb(str(out / sheets[tile.sheet].file)))
-            picture = cut(opened[1], Cell(tile.cell, tile.box, tile.gutters))
+            picture = _enlarged(cut(opened[1], Cell(tile.cell, tile.box, tile.gutters)), options.upscale_to)
             tile = _write(tile, numbers[at], picture, cast, out)
             names |= {Path(tile.file).name, Path(tile.file).with_suffix(".txt").name}
         tiles.append(tile)
@@ -314,10 +314,19 @@ def _keep_best(cast: StyleCast, out: Path, options: StyleOptions) -> StyleCast:
     return cast.model_copy(update={"tiles": tuple(tiles)})
 
 
+def _enlarged(picture: U8, side: int | None) -> U8:
+    """A square picture at `side` pixels by Lanczos resampling, itself when it is no smaller."""
+    if side is None or picture.shape[0] >= side:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS), np.uint8)
+
+
 def _write(tile: StyleTile, number: int, picture: U8, cast: StyleCast, out: Path) -> StyleTile:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", compress_level=3)
     facts = {"subject": tile.subject, "sheet": tile.sheet, "cell": tile.cell, "provider": cast.provider}
+    if picture.shape[1] > (across := tile.box[2] - tile.box[0]):
+        facts["enlarged_from"] = across  # a trainer should know that this detail was not drawn
     data = stamp(buffer.getvalue(), facts | {"method": cast.method, "picture": cast.picture.sha256})
     file = f"{IMAGES}/{number:02d}_{tile.subject}.png"
     path = out / file

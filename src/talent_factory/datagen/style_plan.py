@@ -29,7 +29,7 @@ class StyleOptions(Record):
 
     `long_side` is that of a grid, or of a single image in direct mode, in pixels; `max_sheets` bounds the
     grids that replace rejected tiles (in direct mode nine images count as one). `trigger` places the token in
-    captions. `time_scale` is for servers whose time runs faster than ours.
+    captions; smaller images are enlarged to `upscale_to` pixels. `time_scale` is for servers whose time runs faster than ours.
     """
 
     count: int = Field(default=20, ge=1, le=60)
@@ -40,6 +40,7 @@ class StyleOptions(Record):
     in_flight: int = Field(default=5, ge=1, le=64)
     budget_usd: float | None = Field(default=None, ge=0)
     trigger: Literal["start", "end"] = "start"
+    upscale_to: int | None = Field(default=None, ge=256, le=4096)
     time_scale: float = Field(default=1.0, gt=0)
 
 

@@ -226,3 +226,15 @@ def test_a_provider_that_knows_only_portraits_is_refused(picture: Path, tmp_path
 
     with pytest.raises(UsageError, match="no style sets"):
         _cast(picture, tmp_path / "out", editor=Narrow())
+
+
+def test_small_tiles_are_enlarged_when_asked_for_and_say_so(picture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    plain = _cast(picture, out, count=2)
+    large = _cast(picture, out, count=2, upscale_to=300)
+    for before, after in zip(plain.kept, large.kept, strict=True):
+        assert before.sha256 != after.sha256
+        with Image.open(out / after.file) as image:
+            assert image.size == (300, 300)
+            assert str(before.box[2] - before.box[0]) in str(image.info)
+    assert [sheet.sha256 for sheet in large.sheets] == [sheet.sha256 for sheet in plain.sheets]
