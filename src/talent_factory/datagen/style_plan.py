@@ -29,7 +29,8 @@ class StyleOptions(Record):
 
     `long_side` is that of a grid, or of a single image in direct mode, in pixels; `max_sheets` bounds the
     grids that replace rejected tiles (in direct mode nine images count as one). `trigger` places the token in
-    captions; smaller images are enlarged to `upscale_to` pixels. `time_scale` is for servers whose time runs faster than ours.
+    captions; smaller images are enlarged to `upscale_to` pixels. `time_scale` is for servers whose time runs
+    faster than ours.
     """
 
     count: int = Field(default=20, ge=1, le=60)
