@@ -440,6 +440,8 @@ def test_a_style_by_single_images(talent: Talent, server: FakeReplicate, tmp_pat
         (("--count", "2", "--keep", "3"), "keep 3 of 2"),
         (("--aspect", "wide"), "aspect"),
         (("--budget", "-1"), "budget"),
+        (("--aspect", "7:5"), "makes no 7:5 pictures"),
+        (("--aspect", "7:5", "--estimate"), "makes no 7:5 pictures"),
         (("--store", "ftp://there"), "ftp"),
     ],
 )
