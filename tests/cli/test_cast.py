@@ -117,6 +117,10 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(
         (("--token", "dot", "--sex", "lady"), 2, "lady"),
         (("--token", "dot", "--recipe", "actor-99"), 2, "actor-99"),
         (("--token", "dot", "--seed", "-1"), 2, "seed"),
+        (("--token", "dot", "--aspect", "99:1"), 2, "99:1"),
+        (("--token", "dot", "--user-id", "../ada"), 2, "user id"),
+        (("--token", "dot", "--actor-id", "a\nb"), 2, "actor id"),
+        (("--token", "dot", "--models-file", "no_rows.toml"), 2, "no_rows.toml"),
         ((), 2, "--token"),
     ],
 )

@@ -351,7 +351,9 @@ def test_all_unfinished_sets_go_on_and_one_that_fails_stops_no_other(
     code, document, err = talent("cast", "resume", "--all", "--yes", "--budget", "1")
     assert code == 1
     assert [bool(cast.get("error")) for cast in document["casts"]] == [True, False, False]
-    assert "ada" in err
+    lines = err.splitlines()
+    told = next(number for number, line in enumerate(lines) if line.startswith("error: ada: "))
+    assert lines[told + 1] == f"next: {document['casts'][0]['error']['remedy']}"
     shown = talent("cast", "show")[1]["casts"]
     assert [(cast["token"], cast["done"]) for cast in shown] == [("ada", 1), ("dot", 3), ("eve", 3)]
     assert set(server.paid().values()) == {1}
@@ -438,6 +440,8 @@ def test_a_style_by_single_images(talent: Talent, server: FakeReplicate, tmp_pat
         (("--count", "2", "--keep", "3"), "keep 3 of 2"),
         (("--aspect", "wide"), "aspect"),
         (("--budget", "-1"), "budget"),
+        (("--aspect", "7:5"), "makes no 7:5 pictures"),
+        (("--aspect", "7:5", "--estimate"), "makes no 7:5 pictures"),
         (("--store", "ftp://there"), "ftp"),
     ],
 )

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import Abort, Exit, TyperException
 
-from talent_factory.cli.common import Shell, print_json, printable, set_shell, tolerant_output
+from talent_factory.cli.common import Shell, one_line, print_json, set_shell, tolerant_output
 from talent_factory.core.errors import TalentError
 
 
@@ -151,9 +151,9 @@ def report_error(error: BaseException, *, as_json: bool = False, debug: bool = F
     if as_json:
         kind = type(error).__name__
         print_json({"error": {"kind": kind, "message": message, "remedy": remedy, "exit_code": code}})
-    print(f"error: {_one_line(message)}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     if remedy:
-        print(f"next: {_one_line(remedy)}", file=sys.stderr)
+        print(f"next: {one_line(remedy)}", file=sys.stderr)
     return code
 
 
@@ -184,10 +184,6 @@ def _explain(error: BaseException) -> tuple[str, str, int]:
 def _os_error(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
-
-
-def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:

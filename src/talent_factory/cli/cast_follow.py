@@ -10,7 +10,7 @@ import typer
 from talent_factory.cli import cast_options as opt
 from talent_factory.cli.cast_show import document, finish, show_estimate, show_overview
 from talent_factory.cli.cast_work import carry_out, plan_of
-from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit, plain, print_json
+from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit, one_line, plain, print_json
 from talent_factory.core.errors import Cancelled, TalentError, UsageError
 
 if TYPE_CHECKING:
@@ -174,7 +174,9 @@ def _tried(folder: Path, changes: dict[str, Any], *, yes: bool, as_json: bool) -
     except Cancelled:
         raise
     except TalentError as error:
-        typer.echo(f"error: {name_of(folder)}: {error.message}", err=True)
+        typer.echo(f"error: {name_of(folder)}: {one_line(error.message)}", err=True)
+        if error.remedy:
+            typer.echo(f"next: {one_line(error.remedy)}", err=True)
         return {
             "cast": str(folder),
             "error": {"message": error.message, "remedy": error.remedy},

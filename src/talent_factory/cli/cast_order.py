@@ -91,12 +91,25 @@ def _common(given: Mapping[str, Any], source: str) -> dict[str, Any]:
     from talent_factory.datagen.commission import bare_source
 
     file: Path | None = given["models_file"]
+    _refuse_unusable(given, file)
     return {
         **{name: given[name] for name in _PLACES},
         "source": bare_source(source),
         "models_file": file.absolute() if file else None,
         "store": _store(given["store"]),
     }
+
+
+def _refuse_unusable(given: Mapping[str, Any], models: Path | None) -> None:
+    """Refuse ids and rows that are wrong, also where this order has no use for them and a later one may."""
+    from talent_factory.providers.models import read_models
+    from talent_factory.storage.keys import checked_id
+
+    for name in ("user_id", "actor_id"):
+        if given[name]:
+            checked_id(name.replace("_", " "), given[name])
+    if models is not None:
+        read_models(models)
 
 
 def _store(store: str | None) -> str | None:

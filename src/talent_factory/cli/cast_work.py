@@ -51,6 +51,7 @@ class Outcome:
 def plan_of(order: Commission, picture: Path, folder: Path) -> tuple[Plan, Quote]:
     """What `carry_out` would do and cost; asks nobody and needs no key."""
     with _editor(order, to_plan=True) as editor:
+        _check_aspect(order, editor)
         quote = _quote(order, picture, folder, editor, vision=order.vision)
         return _plan(order, picture, folder, editor), quote
 
@@ -67,6 +68,7 @@ def carry_out(order: Commission, picture: Path, folder: Path, *, yes: bool) -> O
         # of an actor the embedded analyser has nothing to say that the checks do not say
         vision = _vision(order) if order.style is not None or order.vision != "embedded" else None
         looks = vision.name if vision is not None else ""
+        _check_aspect(order, editor)
         quote = _quote(order, picture, folder, editor, vision=looks)
         delivery = _delivery(order)
         _agree(quote, order, yes=yes)
@@ -74,6 +76,20 @@ def carry_out(order: Commission, picture: Path, folder: Path, *, yes: bool) -> O
         with _interruptible(folder) as stop:
             made = _made(order, picture, folder, editor, vision, delivery, stop)
     return _outcome(order, made, folder, delivery)
+
+
+def _check_aspect(order: Commission, editor: ImageEditor) -> None:
+    """Refuse a shape that no image of the order could have, before a price is shown or a file written."""
+    wish = order.actor.aspect if order.actor is not None else None
+    if wish is None:
+        return
+    can = editor.capabilities()
+    who = can.model or editor.name
+    if can.aspects and not can.any_aspect and wish not in can.aspects:
+        raise UsageError(f"{who} makes no {wish} pictures", remedy="one of " + ", ".join(can.aspects))
+    across, down = map(int, wish.split(":"))
+    if max(across, down) > 4 * min(across, down):
+        raise UsageError(f"aspect {wish} is too narrow to hold a portrait", remedy="stay within 4:1 and 1:4")
 
 
 def _made(

@@ -102,6 +102,11 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """`text` as one line that a terminal shows as it is, for errors and what to do about them."""
+    return printable(" ".join(text.split()))
+
+
 def tolerant_output() -> None:
     """Let stdout spell out what its encoding lacks, as stderr does; inside JSON that is an escape too."""
     if isinstance(sys.stdout, TextIOWrapper):
