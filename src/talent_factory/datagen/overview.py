@@ -154,10 +154,12 @@ def quote_style(picture: Path, *, folder: Path, order: Commission, editor: Image
         return _quote("sheet", [""] * first, folder, editor, further=most - first)
     if len(before.kept) >= options.count and not before.failed:
         first = min(first, len(before.sheets))
-    planned = plan_sheets(1, first, picture=source.sha256, card=before.card, options=options, editor=editor)
+    # sheets of earlier runs beyond the first ones are asked for already
+    asked = min(most, max(first, len(before.sheets)))
+    planned = plan_sheets(1, asked, picture=source.sha256, card=before.card, options=options, editor=editor)
     todo = [sheet.key for sheet in planned if found(sheet, folder).state != "done"]
     whole = not todo and len(before.kept) >= options.count
-    return _quote("sheet", todo, folder, editor, further=0 if whole else most - first)
+    return _quote("sheet", todo, folder, editor, further=0 if whole else most - asked)
 
 
 def overview_of(folder: Path) -> Overview:
