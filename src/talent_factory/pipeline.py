@@ -262,7 +262,7 @@ def _identity_config(floor: Floor, actor: Actor) -> TrainConfig:
         "targets": dials.targets,
         "train_text_encoder": dials.train_text_encoder,
         "prior_weight": dials.prior_weight,
-        "min_snr_gamma": None,
+        "loss": {"weighting": "none"},
         "seed": actor.seed,
     }
     return parse(TrainConfig, asked, source="the numbers of the run")

@@ -38,7 +38,7 @@ def test_twenty_steps(tmp_path: Path) -> None:
         seed=11,
         warmup_steps=3,
         flip=True,
-        caption_dropout=0.2,
+        captions={"dropout": 0.2},
         prior_weight=0.3,
         train_text_encoder=True,
         sample_every=0,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.families.port import Base
-from talent_factory.training.lora import TEXT_PREFIX, UNET_PREFIX, LoraNetwork, attach
+from talent_factory.training.lora import UNET_PREFIX, LoraNetwork, attach
 
 # The share of the UNet's learning rate that a text encoder takes when nothing else is said.
 _TEXT_SHARE = 0.1
@@ -59,7 +59,7 @@ def attach_adapters(base: Base, config: TrainConfig) -> Adapters:
     plan = [(base.unet, UNET_PREFIX, config.learning_rate)]
     if config.train_text_encoder:
         rate = config.text_encoder_lr or config.learning_rate * _TEXT_SHARE
-        plan.append((base.text_encoder, TEXT_PREFIX, rate))
+        plan += [(module, prefix, rate) for prefix, module in base.text_encoders]
     networks = [
         attach(
             module,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,13 +11,22 @@ from talent_factory.core.config import load_yaml, parse
 from talent_factory.core.errors import UsageError
 from talent_factory.core.records import Record
 from talent_factory.core.workspace import check_id, check_token
+from talent_factory.training.options import (
+    CaptionKeys,
+    ChooseKeys,
+    LossKeys,
+    NetworkKeys,
+    NoiseKeys,
+    OptimizerKeys,
+    Rate,
+    ValidationKeys,
+)
 
 Targets = Literal["attention", "transformer", "transformer+conv"]
 LearningRateCurve = Literal["cosine", "linear", "constant"]
 Mode = Literal["crop", "letterbox", "bucket"]
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+Precision = Literal["fp32", "bf16", "fp16", "fp8"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class TrainConfig(Record):
@@ -30,15 +39,18 @@ class TrainConfig(Record):
     sdx_version: Literal["1.5", "xl"] = Field(
         description='Generation of the base, "1.5" (also for mini) or "xl".'
     )
-    base_model: str = Field(min_length=1, description="mini, or the folder of a v1 model in diffusers form.")
+    base_model: str = Field(
+        min_length=1,
+        description="mini, a folder in diffusers form, a .safetensors checkpoint, or an id of the hub.",
+    )
     train_data_dir: str = Field(min_length=1, description="Folder of images with .txt captions beside them.")
     resolution: int = Field(
-        ge=64, le=1024, multiple_of=32, description="Side of the training images, in pixels."
+        ge=64, le=2048, multiple_of=8, description="Side of the training images, in pixels."
     )
     lora_rank: int = Field(ge=1, le=128, description="Width of the low-rank layers.")
     max_train_steps: int = Field(ge=1, le=1_000_000, description="Optimiser steps.")
     learning_rate: Rate = Field(description="Peak learning rate of the UNet's layers.")
-    batch_size: int = Field(ge=1, le=64, description="Images in a step.")
+    batch_size: int = Field(ge=1, le=64, description="Images that go through the model at once.")
 
     token: str | None = Field(None, description="The word that calls the subject; an identity needs one.")
     class_noun: str = Field(
@@ -67,13 +79,15 @@ class TrainConfig(Record):
         "cosine", description="How the learning rate falls after the warm-up."
     )
     warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
-    weight_decay: float = Field(0.01, ge=0.0, le=1.0, description="Decoupled weight decay of AdamW.")
     max_grad_norm: float = Field(1.0, gt=0.0, description="Gradients are scaled down to this norm.")
-    caption_dropout: Share = Field(0.05, description="Share of captions replaced by nothing, for guidance.")
-    flip: bool = Field(False, description="Mirror half of the images; off keeps one-sided marks in place.")
-    min_snr_gamma: float | None = Field(
-        5.0, gt=0.0, description="Min-SNR loss weight; null weighs all steps alike."
+    accumulation: int = Field(1, ge=1, le=4096, description="Batches whose gradients make one step.")
+    ema: float | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="Ship a moving average of the weights with this memory, such as 0.99.",
     )
+    flip: bool = Field(False, description="Mirror half of the images; off keeps one-sided marks in place.")
     prior_weight: float = Field(
         0.0, ge=0.0, le=100.0, description="Pull towards the base on prompts without token."
     )
@@ -92,10 +106,30 @@ class TrainConfig(Record):
     checkpoint_every: int = Field(50, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = Field(2, ge=1, le=100, description="Newest checkpoints to keep.")
     tensorboard: bool = Field(False, description="Also write TensorBoard files; needs the tensorboard extra.")
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="Of the frozen UNet; the LoRA is always fp32."
+    wandb: str | None = Field(
+        None, max_length=200, description="Also write to this W&B project (WANDB_MODE=offline works)."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
+    precision: Precision = Field(
+        "fp32", description="Of the frozen model; the LoRA is always fp32. fp8 stores, bf16 computes."
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute activations twice to keep fewer: less memory, about a third slower."
+    )
+    attention: Literal["auto", "plain"] = Field(
+        "auto", description="auto takes torch's fused attention; plain is the reference formula."
+    )
+    fast: bool = Field(
+        True, description="On a GPU: replay the step as one captured graph; false computes it op by op."
+    )
+    device: Device = Field("auto", description="Where to train.")
+
+    captions: CaptionKeys = Field(CaptionKeys(), description="What happens to captions.")
+    noise: NoiseKeys = Field(NoiseKeys(), description="How noise is drawn.")
+    loss: LossKeys = Field(LossKeys(), description="What a step makes small.")
+    optimizer: OptimizerKeys = Field(OptimizerKeys(), description="Who moves the weights.")
+    network: NetworkKeys = Field(NetworkKeys(), description="The low-rank layers in detail.")
+    validation: ValidationKeys = Field(ValidationKeys(), description="Loss on held-out images.")
+    choose: ChooseKeys = Field(ChooseKeys(), description="Which checkpoint becomes the kit.")
 
     @property
     def subject(self) -> Literal["identity", "style"]:
@@ -154,7 +188,7 @@ class TrainConfig(Record):
 NEUTRAL_KEYS = frozenset(
     {
         "train_data_dir", "negatives", "description", "tags", "author", "license", "sample_every",
-        "sample_prompts", "checkpoint_every", "keep_checkpoints", "tensorboard",
+        "sample_prompts", "checkpoint_every", "keep_checkpoints", "tensorboard", "wandb",
     }
 )  # fmt: skip
 

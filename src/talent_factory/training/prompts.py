@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
-from talent_factory.training.families.port import Base
+from talent_factory.training.families.port import Base, TextStates, join_texts
 
-PromptEncoder = Callable[[Sequence[str]], Tensor]
+PromptEncoder = Callable[[Sequence[str]], TextStates]
 
 _CHUNK = 32
 
@@ -23,9 +22,9 @@ def encode_once(base: Base, texts: Sequence[str]) -> PromptEncoder:
     unique = sorted(set(texts))
     rows = {text: row for row, text in enumerate(unique)}
     chunks = [unique[start : start + _CHUNK] for start in range(0, len(unique), _CHUNK)]
-    table_UTC = torch.cat([base.encode_prompts(chunk) for chunk in chunks])
+    table = join_texts([base.encode_prompts(chunk) for chunk in chunks])
 
-    def look_up(prompts: Sequence[str]) -> Tensor:
-        return table_UTC[[rows[prompt] for prompt in prompts]]
+    def look_up(prompts: Sequence[str]) -> TextStates:
+        return table[[rows[prompt] for prompt in prompts]]
 
     return look_up

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from talent_factory.training.families.port import Base
+from talent_factory.training.families.port import Base, join_texts
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
@@ -110,19 +110,23 @@ def to_uint8(images_BCHW: Tensor) -> NDArray[np.uint8]:
 
 def _guided(base: Base, prompts: list[str], *, negative: str, guidance: float) -> Denoiser:
     """The base as a denoiser of x at sigma, with classifier-free guidance in one call of the UNet."""
-    context = base.encode_prompts(prompts)
+    text = base.encode_prompts(prompts)
     if guidance != 1.0:
-        context = torch.cat([context, base.encode_prompts([negative]).expand(len(prompts), -1, -1)])
+        unwanted = base.encode_prompts([negative])[[0] * len(prompts)]
+        text = join_texts([text, unwanted])
 
     def denoise(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
         scaled = x_BCHW / (sigma**2 + 1.0).sqrt()
         if guidance != 1.0:
             scaled = torch.cat([scaled, scaled])
         timestep = sigma_to_timestep(base.alphas_cumprod, sigma).to(x_BCHW.device)
-        noise = base.predict_noise(scaled, timestep.expand(len(scaled)), context)
+        estimate = base.predict(scaled, timestep.expand(len(scaled)), text)
         if guidance != 1.0:
-            wanted, unwanted = noise.chunk(2)
-            noise = unwanted + guidance * (wanted - unwanted)
-        return x_BCHW - sigma * noise
+            wanted, plain = estimate.chunk(2)
+            estimate = plain + guidance * (wanted - plain)
+        if base.prediction == "v_prediction":
+            # x0 = a x_t - s v with a^2 + s^2 = 1, written for x = x_t / a at this sigma
+            return x_BCHW / (sigma**2 + 1.0) - estimate * sigma / (sigma**2 + 1.0).sqrt()
+        return x_BCHW - sigma * estimate
 
     return denoise

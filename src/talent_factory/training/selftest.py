@@ -26,6 +26,7 @@ from talent_factory.core.records import Record
 from talent_factory.core.seeds import derive_seed
 from talent_factory.training import runs
 from talent_factory.training.config import TrainConfig
+from talent_factory.training.options import CaptionKeys
 
 _STEPS = 16
 _POLL_SECONDS = 0.0005
@@ -127,7 +128,7 @@ class _Yard:
             batch_size=2,
             token="selftest",
             flip=True,
-            caption_dropout=0.2,
+            captions=CaptionKeys(dropout=0.2),
             prior_weight=0.5,
             train_text_encoder=True,
             sample_every=_STEPS // 2,

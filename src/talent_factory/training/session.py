@@ -60,7 +60,7 @@ class Session:
 
         # One call of the UNet for both aims: class prompts meet the same noisy latents as the captions.
         count, extra = len(captions), len(classes)
-        predicted = base.predict_noise(
+        predicted = base.predict(
             torch.cat([noisy, noisy[:extra]]),
             torch.cat([timesteps, timesteps[:extra]]),
             self.encode([*captions, *classes]),
@@ -70,12 +70,12 @@ class Session:
             noise,
             alphas_cumprod=self.alphas_cumprod,
             timesteps_B=timesteps,
-            min_snr_gamma=self.config.min_snr_gamma,
+            min_snr_gamma=self.config.loss.min_snr_gamma if self.config.loss.weighting == "min-snr" else None,
         )
         if not classes:
             return {"loss": denoise}
         with torch.no_grad(), self.adapters.disabled():
-            own = base.predict_noise(noisy[:extra], timesteps[:extra], self.encode_frozen(classes))
+            own = base.predict(noisy[:extra], timesteps[:extra], self.encode_frozen(classes))
         preserve = preservation_loss(predicted[count:], own)
         return {
             "loss": denoise + self.config.prior_weight * preserve,
@@ -137,7 +137,7 @@ def set_up(record: RunRecord, run: Path, *, reporter: Reporter) -> Session:
 def _optimizer(adapters: Adapters, config: TrainConfig) -> torch.optim.AdamW:
     # beta2 0.99: a few hundred steps are too few for the usual 0.999 to settle
     return torch.optim.AdamW(
-        adapters.groups(), betas=(0.9, 0.99), weight_decay=config.weight_decay, eps=1e-8, fused=True
+        adapters.groups(), betas=(0.9, 0.99), weight_decay=config.optimizer.weight_decay, eps=1e-8, fused=True
     )
 
 
@@ -152,7 +152,7 @@ def _lottery(
         timesteps=len(base.alphas_cumprod),
         channels=base.latent_channels,
         flip=config.flip,
-        caption_dropout=config.caption_dropout,
+        caption_dropout=config.captions.dropout,
         class_prompts=classes,
         class_batch=config.preservation_batch,
     )

@@ -68,7 +68,7 @@ def _bytes(run: Path) -> dict[str, bytes]:
 RICH = {
     "sample_every": 3,
     "flip": True,
-    "caption_dropout": 0.3,
+    "captions": {"dropout": 0.3},
     "prior_weight": 0.5,
     "train_text_encoder": True,
     "targets": "transformer+conv",

@@ -110,7 +110,7 @@ def _shaken(network: LoraNetwork, seed: int = 3) -> dict[str, Tensor]:
 def _noise(base: Base) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     latents = torch.randn(2, 4, 4, 4, generator=generator)
-    return base.predict_noise(latents, torch.tensor([10, 500]), base.encode_prompts(["a robot", "selftest"]))
+    return base.predict(latents, torch.tensor([10, 500]), base.encode_prompts(["a robot", "selftest"]))
 
 
 def test_fresh_network_is_the_base_bit_for_bit(base: Base) -> None:
@@ -133,7 +133,7 @@ def test_initial_value_depends_on_name_and_seed_only(base: Base) -> None:
 def test_only_the_adapter_asks_for_gradients(base: Base) -> None:
     network = attach(base.unet, rank=2)
     latents = torch.zeros(1, 4, 4, 4)
-    base.predict_noise(latents, torch.tensor([3]), base.encode_prompts([""])).sum().backward()
+    base.predict(latents, torch.tensor([3]), base.encode_prompts([""])).sum().backward()
     assert latents.grad is None
     assert all(parameter.grad is None for parameter in base.unet.parameters())
     ups = [value for name, value in network.named_parameters() if name.endswith(".up")]
@@ -214,11 +214,11 @@ def test_delta_is_the_definition(rank: int, out: int, inside: int, kernel: int, 
 def lora_file(base: Base, tmp_path: Path) -> Iterator[tuple[Path, Tensor, Tensor]]:
     """A file of both networks with alpha different from rank, the noise they predict, and the text states."""
     unet = attach(base.unet, rank=4, alpha=2.0)
-    text = attach(base.text_encoder, prefix=TEXT_PREFIX, rank=4, alpha=2.0)
+    text = attach(base.text_encoders[0][1], prefix=TEXT_PREFIX, rank=4, alpha=2.0)
     state = {**_shaken(unet), **_shaken(text)}
     path = tmp_path / "weights.safetensors"
     save_file(state, path)
-    yield path, _noise(base), base.encode_prompts(["a robot"]).detach()
+    yield path, _noise(base), base.encode_prompts(["a robot"]).context_BTC.detach()
     unet.detach()
     text.detach()
 

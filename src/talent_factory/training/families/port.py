@@ -4,10 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+
+Prediction = Literal["epsilon", "v_prediction"]
+
+
+@dataclass(frozen=True, eq=False)
+class TextStates:
+    """What the UNet reads of prompts, float32."""
+
+    context_BTC: Tensor
+    """The states that cross-attention reads, (B, T, C)."""
+    pooled_BD: Tensor | None = None
+    """One vector a prompt, (B, D), for families that condition on it (SDXL); None for the others."""
+
+    def __getitem__(self, rows: Any) -> TextStates:
+        """The chosen prompts, as indexing of a tensor chooses rows."""
+        return TextStates(self.context_BTC[rows], None if self.pooled_BD is None else self.pooled_BD[rows])
+
+    def __len__(self) -> int:
+        return len(self.context_BTC)
+
+
+def join_texts(texts: Sequence[TextStates]) -> TextStates:
+    """Texts below each other, as one batch."""
+    pooled = [text.pooled_BD for text in texts if text.pooled_BD is not None]
+    return TextStates(torch.cat([t.context_BTC for t in texts]), torch.cat(pooled) if pooled else None)
 
 
 @dataclass(eq=False)
@@ -27,7 +53,8 @@ class Base:
     """Side in pixels that the base was trained for."""
     unet: nn.Module
     vae: nn.Module
-    text_encoder: nn.Module
+    text_encoders: tuple[tuple[str, nn.Module], ...]
+    """Each with kohya's prefix of its names: `lora_te`, or `lora_te1` and `lora_te2` for SDXL."""
     tokenizer: Any
     alphas_cumprod: Tensor
     """(T,) float32 on the CPU."""
@@ -36,6 +63,9 @@ class Base:
     """The scale of classifier-free guidance that suits it where nobody asks for another."""
     class_prompts: tuple[str, ...] = ()
     """Plain prompts without any token; base preservation draws from them."""
+    prediction: Prediction = "epsilon"
+    """What the UNet estimates: the noise, or the velocity of Salimans & Ho 2022."""
+    family: Literal["mini", "sd15", "sdxl"] = "sd15"
     _pixels_per_latent: int = field(default=8)
 
     @property
@@ -69,10 +99,10 @@ class Base:
         ids: Tensor = encoded.input_ids
         return ids.to(self.device)
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """The text states that cross-attention reads: (B, T, C) float32; gradients may flow."""
-        states: Tensor = self.text_encoder(self.token_ids(prompts)).last_hidden_state
-        return states.float()
+    def encode_prompts(self, prompts: Sequence[str]) -> TextStates:
+        """The text states that the UNet reads, float32; gradients may flow."""
+        states: Tensor = self.text_encoders[0][1](self.token_ids(prompts)).last_hidden_state
+        return TextStates(states.float())
 
     @torch.no_grad()
     def encode_images(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,15 +119,15 @@ class Base:
         image: Tensor = self.vae.decode(latents_BCHW.float() / self.latent_scale).sample  # type: ignore[operator]
         return image.clamp(-1.0, 1.0)
 
-    def predict_noise(self, latents_BCHW: Tensor, timesteps_B: Tensor, context_BTC: Tensor) -> Tensor:
-        """The UNet's estimate of the noise: (B, 4, H, W) float32. Timesteps may be fractions."""
+    def predict(self, latents_BCHW: Tensor, timesteps_B: Tensor, text: TextStates) -> Tensor:
+        """The UNet's estimate, (B, 4, H, W) float32, of what `prediction` says. Timesteps may be fractions."""
         latents = latents_BCHW.to(self.dtype)
         if latents.device.type == "cpu":
             latents = latents.contiguous(memory_format=torch.channels_last)
-        noise: Tensor = self.unet(latents, timesteps_B, context_BTC.to(self.dtype)).sample
-        return noise.float()
+        estimate: Tensor = self.unet(latents, timesteps_B, text.context_BTC.to(self.dtype)).sample
+        return estimate.float()
 
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
         """The parts that a LoRA may adapt, with kohya's prefix of their names."""
         yield "lora_unet", self.unet
-        yield "lora_te", self.text_encoder
+        yield from self.text_encoders

@@ -59,7 +59,7 @@ def load_folder(
         resolution=int(unet_config.sample_size) * factor,
         unet=unet,
         vae=vae,
-        text_encoder=text_encoder,
+        text_encoders=(("lora_te", text_encoder),),
         tokenizer=tokenizer,
         alphas_cumprod=alphas,
         latent_scale=float(vae_config.scaling_factor),
