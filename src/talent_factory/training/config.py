@@ -19,10 +19,10 @@ from talent_factory.training.options import (
     NoiseKeys,
     OptimizerKeys,
     Rate,
+    Targets,
     ValidationKeys,
 )
 
-Targets = Literal["attention", "transformer", "transformer+conv"]
 LearningRateCurve = Literal["cosine", "linear", "constant"]
 Mode = Literal["crop", "letterbox", "bucket"]
 Precision = Literal["fp32", "bf16", "fp16", "fp8"]

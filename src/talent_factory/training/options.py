@@ -12,6 +12,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 
 OptimizerName = Literal["adamw", "adamw8bit", "prodigy", "adamw-schedulefree"]
+Targets = Literal["attention", "transformer", "transformer+conv"]
 LossKind = Literal["l2", "huber", "smooth-l1"]
 Weighting = Literal["none", "min-snr", "debiased"]
 

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-
 Prediction = Literal["epsilon", "v_prediction"]
 
 
@@ -120,7 +119,7 @@ class Base:
         return image.clamp(-1.0, 1.0)
 
     def predict(self, latents_BCHW: Tensor, timesteps_B: Tensor, text: TextStates) -> Tensor:
-        """The UNet's estimate, (B, 4, H, W) float32, of what `prediction` says. Timesteps may be fractions."""
+        """The UNet's estimate of what `prediction` says: (B, 4, H, W) float32. Timesteps may be fractions."""
         latents = latents_BCHW.to(self.dtype)
         if latents.device.type == "cpu":
             latents = latents.contiguous(memory_format=torch.channels_last)

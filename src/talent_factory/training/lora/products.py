@@ -1,0 +1,117 @@
+"""The arithmetic of an adapted layer: base and low-rank product in one pass, with just the gradients needed.
+
+A frozen weight needs no gradient, so a layer keeps its input and the narrow product `x @ down.T` and nothing
+else, and adds the low-rank part into the result where it lies rather than beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class LowRankLinear(torch.autograd.Function):
+    """y = x W^T + b + scale (x down^T) up^T for rows x (N, in); Hu et al. 2021, eq. 3.
+
+    `down` and `up` are the trained float32 tensors; `down_c` and `up_c` the same in the precision of x.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x_NI: Tensor,
+        weight_OI: Tensor,
+        bias_O: Tensor | None,
+        down: Tensor,
+        up: Tensor,
+        down_c: Tensor,
+        up_c: Tensor,
+        scale: float,
+    ) -> Tensor:
+        hidden_NR = x_NI @ down_c.t()
+        out_NO = F.linear(x_NI, weight_OI, bias_O)
+        out_NO.addmm_(hidden_NR, up_c.t(), alpha=scale)
+        ctx.save_for_backward(x_NI, hidden_NR, weight_OI, down_c, up_c)
+        ctx.scale, ctx.trained = scale, down.dtype
+        return out_NO
+
+    @staticmethod
+    def backward(ctx: Any, grad_NO: Tensor) -> Any:  # type: ignore[override]
+        x_NI, hidden_NR, weight_OI, down_c, up_c = ctx.saved_tensors
+        wide = ctx.trained
+        grad_hidden_NR = grad_NO @ (up_c * ctx.scale)
+        grad_down = grad_up = grad_x = None
+        if ctx.needs_input_grad[3]:
+            grad_down = (grad_hidden_NR.t() @ x_NI).to(wide)
+            grad_up = (grad_NO.t() @ hidden_NR).to(wide) * ctx.scale
+        if ctx.needs_input_grad[0]:
+            grad_x = grad_NO @ weight_OI
+            grad_x.addmm_(grad_hidden_NR, down_c)
+        return grad_x, None, None, grad_down, grad_up, None, None, None
+
+
+class LowRankBranches(torch.autograd.Function):
+    """Several adapted layers that read the same rows, as one product: q, k and v of an attention.
+
+    `weight` holds the layers' weights below each other, `down_c` their downs below each other (k r, in); each
+    up has its own rows of the result. Inputs after `scale` are the trained tensors: downs, then ups.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x_NI: Tensor,
+        weight: Tensor,
+        down_c: Tensor,
+        ups_c: Sequence[Tensor],
+        scale: float,
+        *trained: Tensor,
+    ) -> Tensor:
+        hidden = x_NI @ down_c.t()
+        out = x_NI @ weight.t()
+        rank, at = down_c.shape[0] // len(ups_c), 0
+        for index, up in enumerate(ups_c):
+            part = out[:, at : at + up.shape[0]]
+            part.addmm_(hidden[:, index * rank : (index + 1) * rank], up.t(), alpha=scale)
+            at += up.shape[0]
+        ctx.save_for_backward(x_NI, hidden, weight, down_c, *ups_c)
+        ctx.scale, ctx.wide = scale, trained[0].dtype
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        x_NI, hidden, weight, down_c, *ups_c = ctx.saved_tensors
+        rank, at = down_c.shape[0] // len(ups_c), 0
+        grad_hidden = torch.empty_like(hidden)
+        grad_ups = []
+        for index, up in enumerate(ups_c):
+            own = grad[:, at : at + up.shape[0]]
+            rows = slice(index * rank, (index + 1) * rank)
+            grad_hidden[:, rows] = own @ (up * ctx.scale)
+            grad_ups.append((own.t() @ hidden[:, rows]).to(ctx.wide) * ctx.scale)
+            at += up.shape[0]
+        grad_downs = (grad_hidden.t() @ x_NI).to(ctx.wide).split(rank)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = grad @ weight
+            grad_x.addmm_(grad_hidden, down_c)
+        return grad_x, None, None, None, None, *grad_downs, *grad_ups
+
+
+def weight_length(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
+    """The length of each output's row of `weight + scale up @ down`, (out,) float32, without making the sum.
+
+    |w + s u D|^2 = |w|^2 + 2 s u (D w) + s^2 u (D D^T) u^T, all products of width `rank`. For DoRA, which
+    takes it as a constant in the gradient (Liu et al. 2024, arXiv:2402.09353, sec. 4.3).
+    """
+    with torch.no_grad():
+        rows = weight.flatten(1).float()
+        below, above = down.flatten(1).float(), up.flatten(1).float()
+        cross = (above * (rows @ below.t())).sum(dim=1)
+        own = ((above @ (below @ below.t())) * above).sum(dim=1)
+        squares = rows.square().sum(dim=1) + 2.0 * scale * cross + scale * scale * own
+        return squares.clamp_min(1e-12).sqrt()
