@@ -100,7 +100,11 @@ class Base:
 
     def encode_prompts(self, prompts: Sequence[str]) -> TextStates:
         """The text states that the UNet reads, float32; gradients may flow."""
-        states: Tensor = self.text_encoders[0][1](self.token_ids(prompts)).last_hidden_state
+        return self.encode_ids(self.token_ids(prompts))
+
+    def encode_ids(self, ids: Tensor) -> TextStates:
+        """The text states of what `token_ids` gave; gradients may flow."""
+        states: Tensor = self.text_encoders[0][1](ids).last_hidden_state
         return TextStates(states.float())
 
     @torch.no_grad()
