@@ -14,6 +14,7 @@ Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 OptimizerName = Literal["adamw", "adamw8bit", "prodigy", "adamw-schedulefree"]
 Targets = Literal["attention", "transformer", "transformer+conv"]
 LossKind = Literal["l2", "huber", "smooth-l1"]
+HuberSchedule = Literal["constant", "exponential", "snr"]
 Weighting = Literal["none", "min-snr", "debiased"]
 
 
@@ -51,6 +52,10 @@ class LossKeys(Record):
     kind: LossKind = Field("l2", description="l2, or huber / smooth-l1, which outliers pull less.")
     huber_c: float = Field(
         0.1, gt=0.0, le=10.0, description="Error at which huber turns from square to linear."
+    )
+    huber_schedule: HuberSchedule = Field(
+        "snr",
+        description="How that error goes over the timesteps: smaller where there is more noise, or not.",
     )
     weighting: Weighting = Field("min-snr", description="How timesteps are weighed against each other.")
     min_snr_gamma: float = Field(5.0, gt=0.0, description="The gamma of min-snr.")
@@ -110,6 +115,20 @@ class ChooseKeys(Record):
     steps: int = Field(12, ge=2, le=100, description="Sampling steps of these pictures.")
     encoder: str = Field(
         "auto", max_length=500, description="probe, or dinov2:, clip:, arcface: or ccip: and a local folder."
+    )
+    adherence: str = Field(
+        "auto", max_length=500, description="Who judges obedience to the prompt: probe, clip:FOLDER or none."
+    )
+    report: str = Field(
+        "auto",
+        max_length=500,
+        description="Who reports the figures: another encoder than the one that chooses.",
+    )
+    confidence: float = Field(
+        0.8,
+        gt=0.5,
+        lt=1.0,
+        description="An earlier checkpoint stands while the best beats it in a smaller share of resamples.",
     )
     patience: int | None = Field(
         None, ge=1, le=100, description="Stop after so many checkpoints without a better one; null never."

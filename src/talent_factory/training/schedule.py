@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from talent_factory.core.errors import ConfigError
 from talent_factory.training.config import LearningRateCurve
+from talent_factory.training.options import NoiseKeys
+
+if TYPE_CHECKING:
+    from talent_factory.training.families.port import Prediction
 
 
 def v1_alphas_cumprod(*, steps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
@@ -17,6 +23,54 @@ def v1_alphas_cumprod(*, steps: int = 1000, beta_start: float = 0.00085, beta_en
     """
     betas = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
     return torch.cumprod(1.0 - betas, dim=0).float()
+
+
+def zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:
+    """The same schedule, shifted and stretched so that its last timestep is pure noise: (T,) float32.
+
+    Source: Lin et al. 2023 (arXiv:2305.08891), algorithm 1. The first timestep keeps its value.
+    """
+    signal = alphas_cumprod.double().sqrt()
+    first, last = signal[0], signal[-1]
+    return ((signal - last) * (first / (first - last))).square().float()
+
+
+def training_schedule(keys: NoiseKeys, alphas_cumprod: Tensor, prediction: Prediction) -> Tensor:
+    """The schedule to train, validate and draw samples with: (T,) float32, that of the base unless asked.
+
+    Raises ConfigError for a zero terminal SNR on a base that predicts noise: at pure noise its answer says
+    nothing about the image.
+    """
+    if not keys.zero_terminal_snr:
+        return alphas_cumprod
+    if prediction == "epsilon":
+        raise ConfigError(
+            "noise.zero_terminal_snr needs a base that predicts the velocity, this one predicts noise",
+            remedy="write noise.zero_terminal_snr: false; noise.offset: 0.05 also reaches darker images",
+        )
+    return zero_terminal_snr(alphas_cumprod)
+
+
+def offset_noise(noise_BCHW: Tensor, shared_BC11: Tensor, keys: NoiseKeys) -> Tensor:
+    """Noise with `keys.offset` times one normal number a channel added to all of its pixels: (B, C, H, W).
+
+    It teaches the model to move the mean brightness too (Guttenberg 2023, "Diffusion with offset noise").
+    """
+    return noise_BCHW if keys.offset == 0.0 else noise_BCHW + keys.offset * shared_BC11
+
+
+def denoised(
+    prediction: Prediction, estimate_BCHW: Tensor, noisy_BCHW: Tensor, alpha: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The image and the noise that an estimate at signal share `alpha` means: two (B, C, H, W).
+
+    `alpha` is alphas_cumprod at the timestep, 0-dim or (B, 1, 1, 1). A model of the noise says nothing of the
+    image at alpha 0; one of the velocity does.
+    """
+    signal, spread = alpha.sqrt(), (1.0 - alpha).sqrt()
+    if prediction == "epsilon":
+        return (noisy_BCHW - spread * estimate_BCHW) / signal, estimate_BCHW
+    return signal * noisy_BCHW - spread * estimate_BCHW, signal * estimate_BCHW + spread * noisy_BCHW
 
 
 def add_noise(
