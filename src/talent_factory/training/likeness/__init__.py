@@ -1,0 +1,1 @@
+"""Which checkpoint is best: draw, measure, choose, say how sure that is."""
