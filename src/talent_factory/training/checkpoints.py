@@ -22,6 +22,8 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 FORMAT = 1
 TENSORS = "tensors.safetensors"
 RECORD = "checkpoint.json"
+# What 8-bit optimisers keep beside their moments: code books, and one scale a block of numbers.
+_TABLES = frozenset({"qmap1", "qmap2", "absmax1", "absmax2"})
 _NAME = re.compile(r"step_(\d{8})")
 
 
@@ -123,7 +125,10 @@ def restore_optimizer(
         optimizer.param_groups, cast("list[dict[str, Any]]", meta["groups"]), strict=True
     ):
         for key, value in saved.items():
-            group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
+            if isinstance(group.get(key), Tensor):
+                group[key].fill_(value)  # in place: a captured graph reads this very tensor
+            else:
+                group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
     entries = [*tensors.items(), *cast("dict[str, Any]", meta["scalars"]).items()]
     for name, value in entries:
         if not name.startswith("optimizer."):
@@ -132,14 +137,17 @@ def restore_optimizer(
         group = optimizer.param_groups[int(group_index)]
         parameter: Tensor = group["params"][int(index)]
         if isinstance(value, Tensor):
-            value = _placed(value, parameter, on_device=bool(group.get("fused") or group.get("capturable")))
+            on_device = bool(group.get("fused") or group.get("capturable"))
+            value = _placed(value, parameter, on_device=on_device, tabled=key in _TABLES)
         optimizer.state[parameter][key] = value
 
 
-def _placed(value: Tensor, parameter: Tensor, *, on_device: bool) -> Tensor:
+def _placed(value: Tensor, parameter: Tensor, *, on_device: bool, tabled: bool) -> Tensor:
     """A private copy of `value` with the parameter's device and memory layout, its own dtype kept."""
     if value.dim() == 0:
         return value.clone().to(parameter.device if on_device else "cpu")
+    if tabled:
+        return value.clone().to(parameter.device)
     if value.shape != parameter.shape:
         raise ResumeRefused(
             f"an optimizer moment has the shape {tuple(value.shape)}, its parameter {tuple(parameter.shape)}"
