@@ -9,6 +9,8 @@ from talent_factory.core.errors import BaseError
 from talent_factory.core.files import sha256_file
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+# Only in some: SDXL has them.
+_FURTHER = ("text_encoder_2", "tokenizer_2")
 # What changes a result: weights, shapes, vocabulary and noise schedule. A model card does not.
 _SUFFIXES = {".safetensors", ".json", ".txt"}
 
@@ -18,7 +20,8 @@ def base_revision(folder: Path) -> str:
 
     Needs no torch. Raises BaseError when a part is missing.
     """
-    return _digest([(part, part_revision(folder, part)) for part in PARTS])
+    further = [part for part in _FURTHER if (folder / part).is_dir()]
+    return _digest([(part, part_revision(folder, part)) for part in (*PARTS, *further)])
 
 
 def part_revision(folder: Path, part: str) -> str:

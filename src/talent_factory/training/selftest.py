@@ -184,10 +184,10 @@ def _warm_up() -> None:
     import transformers
 
     from talent_factory.training import loop, tiny_data
-    from talent_factory.training.families import random_base, v1
+    from talent_factory.training.families import random_base, sd15
 
     # diffusers and transformers import their parts on first touch
-    _ = (diffusers.AutoencoderKL, diffusers.UNet2DConditionModel, loop, tiny_data, random_base, v1)
+    _ = (diffusers.AutoencoderKL, diffusers.UNet2DConditionModel, loop, tiny_data, random_base, sd15)
     _ = (transformers.CLIPTextModel, transformers.CLIPTokenizer, transformers.CLIPTextConfig)
 
 

@@ -107,10 +107,13 @@ def test_a_missing_weight_is_never_made_up(copy: Path, part: str, file: str) -> 
         load_base(copy)
 
 
-def test_another_prediction_is_refused(copy: Path) -> None:
+def test_a_folder_says_what_it_predicts(copy: Path) -> None:
     path = copy / "scheduler" / "scheduler_config.json"
-    write_json(path, {**read_json(path), "prediction_type": "v_prediction"})
-    with pytest.raises(BaseError, match="v_prediction"):
+    plain = read_json(path)
+    write_json(path, {**plain, "prediction_type": "v_prediction"})
+    assert load_base(copy).prediction == "v_prediction"
+    write_json(path, {**plain, "prediction_type": "sample"})
+    with pytest.raises(BaseError, match="sample prediction"):
         load_base(copy)
 
 

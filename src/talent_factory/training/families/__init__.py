@@ -16,9 +16,9 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def load_base(name_or_path: str | Path, *, device: str = "cpu", dtype: Precision = "float32") -> Base:
-    """The base called "mini", or the v1 model in a local folder in diffusers form.
+    """The base called "mini", or the one in a local folder in diffusers form.
 
-    `dtype` is the UNet's; VAE and text encoder stay float32. Nothing is downloaded. Raises BaseError.
+    `dtype` is the UNet's; VAE and text encoders stay float32. Nothing is downloaded. Raises BaseError.
     """
     precision: torch.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
         dtype
@@ -33,6 +33,9 @@ def load_base(name_or_path: str | Path, *, device: str = "cpu", dtype: Precision
             f"no base model at {str(name_or_path)[:200]!r}",
             remedy="write base_model: mini, or the path of a Stable Diffusion 1.5 folder in diffusers form",
         )
-    from talent_factory.training.families import v1
+    from talent_factory.training.families import sd15, sdxl
+    from talent_factory.training.families.source import FolderSource
 
-    return v1.load_folder(folder, name=str(name_or_path), device=device, dtype=precision)
+    source = FolderSource(folder)
+    load = {"sd15": sd15.load, "sdxl": sdxl.load}[source.family]
+    return load(source, name=str(name_or_path), device=device, dtype=precision)

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from talent_factory.core.errors import BaseError
+from talent_factory.training.families import sd15
 from talent_factory.training.families.port import Base
-from talent_factory.training.families.v1 import load_folder
+from talent_factory.training.families.source import FolderSource
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "mini"
 
@@ -39,6 +40,8 @@ def load(*, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Base:
             f"the embedded base is missing in {FOLDER}",
             remedy="reinstall the package, or talent base build mini",
         )
-    base = load_folder(FOLDER, name="mini", device=device, dtype=dtype, class_prompts=CLASS_PROMPTS)
+    source = FolderSource(FOLDER)
+    base = sd15.load(source, name="mini", device=device, dtype=dtype, class_prompts=CLASS_PROMPTS)
+    base.family = "mini"
     base.guidance = GUIDANCE
     return base

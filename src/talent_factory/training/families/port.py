@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from talent_factory.training.lora.names import Namer, kohya_name
 
 Prediction = Literal["epsilon", "v_prediction"]
 
@@ -33,6 +35,30 @@ def join_texts(texts: Sequence[TextStates]) -> TextStates:
     """Texts below each other, as one batch."""
     pooled = [text.pooled_BD for text in texts if text.pooled_BD is not None]
     return TextStates(torch.cat([t.context_BTC for t in texts]), torch.cat(pooled) if pooled else None)
+
+
+class Reader(Protocol):
+    """How a family reads prompts, and what its UNet wants to know beside them."""
+
+    def read(self, base: Base, ids_BT: Tensor) -> TextStates:
+        """The text states of what `Base.token_ids` gave, float32; gradients may flow."""
+
+    def conditions(self, base: Base, latents_BCHW: Tensor, text: TextStates) -> dict[str, Any]:
+        """Further keyword arguments of the UNet."""
+
+
+class LastStates:
+    """The way of SD 1.5: what the last layer of its one text encoder says, and nothing else."""
+
+    def read(self, base: Base, ids_BT: Tensor) -> TextStates:
+        """The last states of the text encoder, (B, T, C) float32."""
+        states: Tensor = base.text_encoders[0][1](ids_BT).last_hidden_state
+        return TextStates(states.float())
+
+    def conditions(self, base: Base, latents_BCHW: Tensor, text: TextStates) -> dict[str, Any]:
+        """No further arguments."""
+        del base, latents_BCHW, text
+        return {}
 
 
 @dataclass(eq=False)
@@ -65,7 +91,16 @@ class Base:
     prediction: Prediction = "epsilon"
     """What the UNet estimates: the noise, or the velocity of Salimans & Ho 2022."""
     family: Literal["mini", "sd15", "sdxl"] = "sd15"
+    lora_name: Namer = kohya_name
+    """Path of a module and prefix of its model to its name in a LoRA file."""
+    reader: Reader = field(default_factory=LastStates)
+    """The family's way of reading prompts."""
     _pixels_per_latent: int = field(default=8)
+
+    @property
+    def pixels_per_latent(self) -> int:
+        """Pixels along one side of a latent's cell, 8 in all families."""
+        return self._pixels_per_latent
 
     @property
     def device(self) -> torch.device:
@@ -104,8 +139,7 @@ class Base:
 
     def encode_ids(self, ids: Tensor) -> TextStates:
         """The text states of what `token_ids` gave; gradients may flow."""
-        states: Tensor = self.text_encoders[0][1](ids).last_hidden_state
-        return TextStates(states.float())
+        return self.reader.read(self, ids)
 
     @torch.no_grad()
     def encode_images(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,7 +161,9 @@ class Base:
         latents = latents_BCHW.to(self.dtype)
         if latents.device.type == "cpu":
             latents = latents.contiguous(memory_format=torch.channels_last)
-        estimate: Tensor = self.unet(latents, timesteps_B, text.context_BTC.to(self.dtype)).sample
+        further = self.reader.conditions(self, latents_BCHW, text)
+        context = text.context_BTC.to(self.dtype)
+        estimate: Tensor = self.unet(latents, timesteps_B, context, **further).sample
         return estimate.float()
 
     def modules(self) -> Iterator[tuple[str, nn.Module]]:

@@ -109,13 +109,14 @@ def _probe(recipe: MiniRecipe, work: Path, assets: Path, reporter: Reporter) -> 
 
 def measure_card(recipe: MiniRecipe, *, work: Path, assets: Path, reporter: Reporter) -> Card:
     """Measure the exported parts on drawings and prompts that no training saw."""
+    from talent_factory.training.families import sd15
     from talent_factory.training.families.mini import CLASS_PROMPTS
-    from talent_factory.training.families.v1 import load_folder
+    from talent_factory.training.families.source import FolderSource
 
     count = recipe.held_out
     pictures = _drawings(recipe, work, reporter, name="held-out", count=count)
     marked = _drawings(recipe, work, reporter, name="held-out-marked", count=count, unseen=True)
-    base = load_folder(assets / "mini", name="mini", class_prompts=CLASS_PROMPTS)
+    base = sd15.load(FolderSource(assets / "mini"), name="mini", class_prompts=CLASS_PROMPTS)
     probe = load_probe(assets / "probe" / "probe.safetensors")
     started = time.monotonic()
     reporter.message("rendering the held-out prompts")

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from talent_factory.core.files import atomic_folder
-from talent_factory.training.families.v1_index import write_model_index
+from talent_factory.training.families.model_index import write_model_index
 from talent_factory.training.mini.denoiser import TRAIN_STEPS, Denoiser
 
 

@@ -9,7 +9,8 @@ import pytest
 from talent_factory.core.errors import ResumeRefused
 from talent_factory.core.events import SilentReporter
 from talent_factory.core.files import check_sums
-from talent_factory.training.families.v1 import load_folder
+from talent_factory.training.families import sd15
+from talent_factory.training.families.source import FolderSource
 from talent_factory.training.mini.build import build_mini, keep_recipe
 from talent_factory.training.mini.recipe import AutoencoderRecipe, DenoiserRecipe, MiniRecipe, ProbeRecipe
 
@@ -29,7 +30,7 @@ TINY = MiniRecipe(
 def test_a_build_runs_through_and_again_to_the_same_revision(tmp_path: Path) -> None:
     work, assets = tmp_path / "work", tmp_path / "assets"
     card = build_mini(TINY, work=work, assets=assets, reporter=SilentReporter())
-    base = load_folder(assets / "mini", name="mini")
+    base = sd15.load(FolderSource(assets / "mini"), name="mini")
     assert (base.revision, base.resolution) == (card.revision, 128)
     assert 0 <= card.obeys.all <= 1
     assert card.autoencoder_db > 5

@@ -1,0 +1,88 @@
+"""Any model with the parts of Stable Diffusion 1.5: one UNet, one VAE, one text encoder of CLIP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from talent_factory.training.families.parts import assemble
+from talent_factory.training.families.port import Base, LastStates, Reader
+from talent_factory.training.families.source import Source
+
+# What people ask an image model for, without any name in it: base preservation holds these in place.
+CLASS_PROMPTS = tuple(
+    f"{medium} of a {kind}{mood}, {place}"
+    for medium in ("photo", "portrait", "drawing", "watercolor painting", "comic panel")
+    for kind in ("man", "woman", "person", "robot")
+    for mood in (", smiling", ", serious")
+    for place in ("city street", "forest", "white background")
+)
+
+
+def load(
+    source: Source,
+    *,
+    name: str,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    class_prompts: tuple[str, ...] = CLASS_PROMPTS,
+) -> Base:
+    """UNet in `dtype`, VAE and text encoder in float32, frozen and in eval mode.
+
+    Raises BaseError when a part is missing or unreadable.
+    """
+    return load_parts(
+        source, name=name, device=device, dtype=dtype, class_prompts=class_prompts, encoders=_ENCODERS
+    )
+
+
+_ENCODERS = (("lora_te", "text_encoder"),)
+
+
+def load_parts(
+    source: Source,
+    *,
+    name: str,
+    device: str,
+    dtype: torch.dtype,
+    class_prompts: tuple[str, ...],
+    encoders: tuple[tuple[str, str], ...],
+    reader: Reader | None = None,
+) -> Base:
+    """What both families have in common; `encoders` are prefix and part of each text encoder."""
+    revision = source.revision()
+    alphas, prediction = source.noise()
+    tokenizer = source.tokenizer()
+    unet_config, tensors = source.part("unet")
+    unet = assemble("unet", unet_config, tensors, dtype=dtype, where=source.path)
+    vae_config, tensors = source.part("vae")
+    vae = assemble("vae", vae_config, tensors, dtype=torch.float32, where=source.path)
+    texts = []
+    for prefix, part in encoders:
+        config, tensors = source.part(part)
+        text = assemble(part, config, tensors, dtype=torch.float32, where=source.path)
+        texts.append((prefix, text.to(device=device)))
+    # channels_last: convolutions are the larger part of a UNet, and oneDNN and cuDNN prefer it.
+    unet.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    vae.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    known: Any = vae.config
+    factor = 2 ** (len(known.block_out_channels) - 1)
+    shape: Any = unet.config
+    return Base(
+        name=name,
+        revision=revision,
+        vae_revision=source.vae_revision(),
+        resolution=int(shape.sample_size) * factor,
+        unet=unet,
+        vae=vae,
+        text_encoders=tuple(texts),
+        tokenizer=tokenizer,
+        alphas_cumprod=alphas,
+        latent_scale=float(known.scaling_factor),
+        class_prompts=class_prompts,
+        prediction=prediction,
+        family=source.family,
+        reader=reader or LastStates(),
+        _pixels_per_latent=factor,
+    )
