@@ -74,9 +74,9 @@ class Measure(Record):
 
     `groups` are the numbers of the prompts; `identity` the likeness to the references, `adherence` the
     obedience to the prompt, `nearest` the likeness to the nearest training image, all as the encoders give
-    them. `drift` is the distance of each unrelated picture from what the base itself draws there, in units of
-    the distance between two of the base's own pictures; empty at step 0. `diversity` is the mean distance
-    between pictures of different prompts.
+    them. `drift` is how far each unrelated picture went, in layout or look, from what the base itself draws
+    there, in units of the distance between two of the base's own pictures; empty at step 0. `diversity` is
+    the mean distance between pictures of different prompts.
     """
 
     step: int = Field(ge=0)

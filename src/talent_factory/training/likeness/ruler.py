@@ -24,6 +24,7 @@ from talent_factory.training.likeness.scoring import harmonic
 
 # A drawn picture repeats a training image when it is nearer to it than nearly all real ones are to another.
 _COPY_QUANTILE = 0.95
+_LEAST_CHANCE = 1e-2  # distance between two pictures of the base, should it draw all alike
 _LEAST_COPY = 0.9  # of the correlation of thumbnails: below this two pictures are not the same picture
 
 
@@ -91,9 +92,15 @@ class Ruler:
         )
 
     def _drift(self, unrelated: NDArray[np.uint8], untouched: NDArray[np.uint8]) -> tuple[float, ...]:
-        own, now = self._layout.embed(untouched), self._layout.embed(unrelated)
-        chance = max(_spread(own, list(range(len(own)))), 1e-3)
-        return _plain((1.0 - (own * now).sum(axis=1)) / chance)
+        """By where things lie and by who is seen, whichever moved further: a face that leaks is drift too."""
+        moved = []
+        for encoder in (self._layout, self._encoder):
+            own, now = encoder.embed(untouched), encoder.embed(unrelated)
+            chance = max(_spread(own, list(range(len(own)))), _LEAST_CHANCE)
+            # rows are zero where an encoder sees nothing: no face before and after is no change
+            blind = ~own.any(axis=1) & ~now.any(axis=1)
+            moved.append(np.where(blind, 0.0, (1.0 - (own * now).sum(axis=1)) / chance))
+        return _plain(np.maximum(*moved))
 
 
 class Reporter:

@@ -192,7 +192,7 @@ def veto(run: Path, step: int, *, weight: float | None = None) -> Choice:
     was not measured, or keeps no such step.
     """
     measured = book.read_choice(run)
-    if measured is None or runs.finished(run) is None:
+    if measured is None or not (run / runs.RESULT_FILE).is_file():
         raise FileError(
             f"{run} has no choice to change yet", remedy=f"talent train status {run} says how far it is"
         )
