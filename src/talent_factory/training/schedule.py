@@ -51,14 +51,6 @@ def training_schedule(keys: NoiseKeys, alphas_cumprod: Tensor, prediction: Predi
     return zero_terminal_snr(alphas_cumprod)
 
 
-def offset_noise(noise_BCHW: Tensor, shared_BC11: Tensor, keys: NoiseKeys) -> Tensor:
-    """Noise with `keys.offset` times one normal number a channel added to all of its pixels: (B, C, H, W).
-
-    It teaches the model to move the mean brightness too (Guttenberg 2023, "Diffusion with offset noise").
-    """
-    return noise_BCHW if keys.offset == 0.0 else noise_BCHW + keys.offset * shared_BC11
-
-
 def denoised(
     prediction: Prediction, estimate_BCHW: Tensor, noisy_BCHW: Tensor, alpha: Tensor
 ) -> tuple[Tensor, Tensor]:

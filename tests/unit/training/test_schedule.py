@@ -9,7 +9,6 @@ from talent_factory.core.errors import ConfigError
 from talent_factory.training.options import NoiseKeys
 from talent_factory.training.schedule import (
     add_noise,
-    offset_noise,
     training_schedule,
     v1_alphas_cumprod,
     zero_terminal_snr,
@@ -51,10 +50,3 @@ def test_a_model_of_the_noise_cannot_end_in_pure_noise() -> None:
     assert training_schedule(NoiseKeys(), ALPHAS, "epsilon") is ALPHAS
     with pytest.raises(ConfigError, match="predicts the velocity"):
         training_schedule(keys, ALPHAS, "epsilon")
-
-
-def test_offset_moves_whole_channels() -> None:
-    noise, shared = _normal(0, 2, 4, 8, 8), _normal(1, 2, 4, 1, 1)
-    assert offset_noise(noise, shared, NoiseKeys()) is noise
-    moved = offset_noise(noise, shared, NoiseKeys(offset=0.1)) - noise
-    torch.testing.assert_close(moved, (0.1 * shared).expand_as(noise), rtol=1e-4, atol=1e-6)
