@@ -1,4 +1,4 @@
-"""`talent kit`: validate, index, list and show the kits of a folder."""
+"""`talent kit`: validate, index, list, show and conform the kits of a folder."""
 
 from __future__ import annotations
 
@@ -83,6 +83,32 @@ def show(
     inspection = _inspect_one(_folder(base_dir, workspace), talent_id)
     document = {**entry(inspection), "manifest": inspection.raw, "findings": inspection.report.findings}
     emit(document, as_json, lambda: _print_kit(inspection))
+
+
+@app.command("conform")
+def conform(
+    target: Annotated[str, typer.Argument(metavar="ID|FILE", help="A kit, or any LoRA file.")],
+    tool: Annotated[
+        list[str] | None,
+        typer.Option("--tool", help="diffusers, a1111, forge, comfyui or invokeai; may be repeated."),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base", help="sd15 or sdxl for their shape alone; mini or a model to compare outputs on it too."
+        ),
+    ] = None,
+    base_dir: BaseDirOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which programs read the weights, and what each makes of them; exit code 1 when one loses any."""
+    from talent_factory.cli.kit_conform import check, show
+
+    report = check(target, tools=tool or (), base=base, folder=_folder(base_dir, workspace))
+    emit(report, as_json, lambda: show(report))
+    if not report.good:
+        raise typer.Exit(1)
 
 
 @app.command("schema")

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from talent_factory.core.errors import KitError
+from talent_factory.core.unet_names import stability_names
 from talent_factory.kits.strict import MAX_TEXT_BYTES, StrictJsonError, parse_object, read_regular
 
 MINI_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "mini"
@@ -124,11 +125,27 @@ def _sd15() -> Modules:
 def _sdxl() -> Modules:
     return MappingProxyType(
         {
-            **unet_modules(_SDXL_UNET, rename=_stability_path),
+            **unet_modules(_SDXL_UNET, rename=stability_names(_SDXL_UNET)),
             **text_modules(_CLIP_L, prefix="lora_te1"),
             **text_modules(_CLIP_G, prefix="lora_te2"),
         }
     )
+
+
+def unet_config(base: str) -> Mapping[str, Any]:
+    """Return the UNet configuration that decides the modules of "sd15" or "sdxl"; KeyError for others."""
+    return {"sd15": _SD15_UNET, "sdxl": _SDXL_UNET}[base]
+
+
+def text_configs(base: str) -> tuple[Mapping[str, Any], ...]:
+    """Return the configurations of the text encoders of "sd15" or "sdxl", in the order of their prefixes."""
+    return {"sd15": (_CLIP_L,), "sdxl": (_CLIP_L, _CLIP_G)}[base]
+
+
+def unet_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, ModuleShape]]:
+    """Yield the dotted diffusers path and the shape of each module that `unet_modules` names."""
+    yield from _transformer_modules(config)
+    yield from _residual_modules(config)
 
 
 def unet_modules(config: Mapping[str, Any], *, rename: Callable[[str], str] = str) -> dict[str, ModuleShape]:
@@ -247,34 +264,3 @@ def _has_attention(kind: str) -> bool:
     if kind in ("DownBlock2D", "UpBlock2D", "UNetMidBlock2D"):
         return False
     raise KeyError(f"unknown block type {kind}")
-
-
-_STABILITY_PARTS: Mapping[str, str] = {
-    "conv1": "in_layers.2",
-    "conv2": "out_layers.3",
-    "time_emb_proj": "emb_layers.1",
-    "conv_shortcut": "skip_connection",
-}
-
-
-def _stability_path(path: str) -> str:
-    """Turn a diffusers path of SDXL's UNet (two residual blocks a level, three going up) into Stability's."""
-    side, *rest = path.split(".")
-    if side == "mid_block":
-        kind, index, *tail = rest
-        # residual block, transformer, residual block
-        place = f"middle_block.{1 if kind == 'attentions' else 2 * int(index)}"
-    else:
-        level, kind, index, *tail = rest
-        down = side == "down_blocks"
-        # Down, block 0 is the first convolution; each level adds two residual blocks and one downsampler.
-        block = (1 if down else 0) + 3 * int(level) + int(index)
-        if kind == "downsamplers":
-            return f"input_blocks.{block + 2}.0.op"
-        if kind == "upsamplers":
-            # it stands behind the transformer of the level's last block
-            return f"output_blocks.{block + 2}.2.conv"
-        place = f"{'input' if down else 'output'}_blocks.{block}.{1 if kind == 'attentions' else 0}"
-    if kind == "resnets":
-        tail = [_STABILITY_PARTS[tail[0]]]
-    return ".".join([place, *tail])
