@@ -1,14 +1,15 @@
-"""The trained part of a run: one low-rank network for the UNet and, when asked, one for the text encoder."""
+"""The trained part of a run: a low-rank network for the UNet and, when asked, one for each text encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.families.port import Base
+from talent_factory.training.flat import FlatParameters
 from talent_factory.training.lora import UNET_PREFIX, LoraNetwork, attach
 
 # The share of the UNet's learning rate that a text encoder takes when nothing else is said.
@@ -16,20 +17,11 @@ _TEXT_SHARE = 0.1
 
 
 class Adapters:
-    """The networks of a run in a fixed order, with one peak learning rate each."""
+    """The networks of a run in a fixed order, with all their numbers in flat vectors."""
 
-    def __init__(self, networks: list[LoraNetwork], rates: list[float]) -> None:
+    def __init__(self, networks: list[LoraNetwork], flat: FlatParameters) -> None:
         self.networks = networks
-        self.rates = rates
-
-    def parameters(self) -> list[nn.Parameter]:
-        """All trained parameters in a fixed order."""
-        return [parameter for network in self.networks for parameter in network.parameters()]
-
-    def groups(self) -> list[dict[str, object]]:
-        """One parameter group a network, for the optimiser."""
-        pairs = zip(self.networks, self.rates, strict=True)
-        return [{"params": list(network.parameters()), "lr": rate} for network, rate in pairs]
+        self.flat = flat
 
     def state(self) -> dict[str, Tensor]:
         """All tensors in kohya form, float32."""
@@ -39,6 +31,7 @@ class Adapters:
         """Take the weights from `state()`; other names are ignored."""
         for network in self.networks:
             network.load_state(tensors)
+        self.flat.refresh()
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -49,13 +42,13 @@ class Adapters:
             yield
 
     def detach(self) -> None:
-        """Take all hooks off the base."""
+        """Give all layers of the base their own forward back."""
         for network in self.networks:
             network.detach()
 
 
 def attach_adapters(base: Base, config: TrainConfig) -> Adapters:
-    """Hook fresh networks into `base` as the config says."""
+    """Put fresh networks into `base` as the config says."""
     plan = [(base.unet, UNET_PREFIX, config.learning_rate)]
     if config.train_text_encoder:
         rate = config.text_encoder_lr or config.learning_rate * _TEXT_SHARE
@@ -68,7 +61,13 @@ def attach_adapters(base: Base, config: TrainConfig) -> Adapters:
             alpha=config.alpha,
             targets=config.targets,
             seed=config.seed,
+            name=base.lora_name,
+            shape=config.network,
         )
         for module, prefix, _ in plan
     ]
-    return Adapters(networks, [rate for _, _, rate in plan])
+    rates = [rate for _, _, rate in plan]
+    flat = FlatParameters(
+        list(zip(networks, rates, strict=True)), lora_plus=config.optimizer.lora_plus, compute=base.dtype
+    )
+    return Adapters(networks, flat)

@@ -39,17 +39,16 @@ class Posterior:
 
 
 class LatentSet:
-    """The posteriors of all images, plain and mirrored, ready to be sampled afresh in each step."""
+    """The posteriors of all images, plain and perhaps mirrored."""
 
     def __init__(self, plain: Sequence[Posterior], mirrored: Sequence[Posterior]) -> None:
         self._plain = plain
         self._mirrored = mirrored
         self.sizes: tuple[tuple[int, int], ...] = tuple((p.mean.shape[1], p.mean.shape[2]) for p in plain)
 
-    def sample(self, items: Sequence[int], flips: Sequence[bool], noise_BCHW: Tensor) -> Tensor:
-        """A fresh sample of each item's posterior: (B, 4, h, w)."""
-        chosen = [(self._mirrored if flip else self._plain)[i] for i, flip in zip(items, flips, strict=True)]
-        return torch.stack([p.mean for p in chosen]) + torch.stack([p.std for p in chosen]) * noise_BCHW
+    def sides(self) -> tuple[Sequence[Posterior], ...]:
+        """The plain posteriors and, where images are mirrored, the mirrored ones."""
+        return (self._plain, self._mirrored) if self._mirrored else (self._plain,)
 
 
 def encode_images(

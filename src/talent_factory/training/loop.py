@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, cast
 
-import torch
 from safetensors.torch import save_file
 
 from talent_factory.core.errors import BaseError, Cancelled, DatasetError, TrainingDiverged
 from talent_factory.core.events import EventLog, Fanout, Reporter, SilentReporter
 from talent_factory.core.files import atomic_path, clear_leftovers, sha256_file
-from talent_factory.core.records import write_record
+from talent_factory.core.records import read_record, write_record
 from talent_factory.core.stop import StopSignal
 from talent_factory.core.workspace import exclusive
 from talent_factory.dataset.manifest import load_dataset, verify_files
 from talent_factory.training import runs
 from talent_factory.training.board import board
-from talent_factory.training.checkpoints import (
-    flatten_optimizer,
-    load_latest,
-    restore_optimizer,
-    save_checkpoint,
-)
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.families import load_base
 from talent_factory.training.machine import choose_device, reproducible, this_machine
-from talent_factory.training.runs import LossLog, RunRecord, TrainResult
+from talent_factory.training.parallel import World, world
+from talent_factory.training.runs import RunRecord, TrainResult
 from talent_factory.training.samples import sample_strip
+from talent_factory.training.saver import Saver
 from talent_factory.training.session import Session, set_up
 
 
@@ -55,30 +49,50 @@ def train(
         WorkspaceBusy: another process trains in `run`.
         DatasetError, BaseError, DiskFull: as their names say; nothing finished is lost.
     """
-    with exclusive(run):
-        if (run / runs.RUN_FILE).exists():
-            record = runs.read_run(run)
-            runs.check_config(run, record, config)
-            known, record = (
-                record,
-                record.model_copy(update={"config": config, "dataset": str(dataset.resolve())}),
-            )
-            if record != known:
-                runs.write_run(run, record)
-        else:
-            record = _begin(config, dataset=dataset, run=run, cache=cache or run / "cache")
-        return _train(record, run, reporter=reporter or SilentReporter(), stop=stop or StopSignal())
+    with world() as processes, _alone(run, processes):
+        if processes.first:
+            _begin_or_check(config, dataset=dataset, run=run, cache=cache or run / "cache")
+        processes.wait()
+        return _train(
+            runs.read_run(run),
+            run,
+            world=processes,
+            reporter=reporter or SilentReporter(),
+            stop=stop or StopSignal(),
+        )
 
 
 def resume(run: Path, *, reporter: Reporter | None = None, stop: StopSignal | None = None) -> TrainResult:
     """Go on with the run in `run` as it was begun; raises as `train`, and FileError when there is no run."""
     runs.read_run(run)  # before the lock, which would make the folder of a mistyped path
-    with exclusive(run):
-        record = runs.read_run(run)
-        return _train(record, run, reporter=reporter or SilentReporter(), stop=stop or StopSignal())
+    with world() as processes, _alone(run, processes):
+        return _train(
+            runs.read_run(run),
+            run,
+            world=processes,
+            reporter=reporter or SilentReporter(),
+            stop=stop or StopSignal(),
+        )
 
 
-def _begin(config: TrainConfig, *, dataset: Path, run: Path, cache: Path) -> RunRecord:
+def _alone(run: Path, processes: World) -> AbstractContextManager[None]:
+    """The run's lock; of processes that train together, the first holds it for all."""
+    return exclusive(run) if processes.first else nullcontext()
+
+
+def _begin_or_check(config: TrainConfig, *, dataset: Path, run: Path, cache: Path) -> None:
+    """Write run.json of a new run; hold that of an old one against `config`."""
+    if not (run / runs.RUN_FILE).exists():
+        _begin(config, dataset=dataset, run=run, cache=cache)
+        return
+    record = runs.read_run(run)
+    runs.check_config(run, record, config)
+    updated = record.model_copy(update={"config": config, "dataset": str(dataset.resolve())})
+    if updated != record:
+        runs.write_run(run, updated)
+
+
+def _begin(config: TrainConfig, *, dataset: Path, run: Path, cache: Path) -> None:
     """Check what can be checked before the first step, and write run.json."""
     manifest = load_dataset(dataset)
     broken = [item for item in verify_files(dataset, manifest) if item.severity == "error"]
@@ -106,34 +120,40 @@ def _begin(config: TrainConfig, *, dataset: Path, run: Path, cache: Path) -> Run
         machine=this_machine(choose_device(config.device)),
     )
     runs.write_run(run, record)
-    return record
 
 
-def _train(record: RunRecord, run: Path, *, reporter: Reporter, stop: StopSignal) -> TrainResult:
+def _train(
+    record: RunRecord, run: Path, *, world: World, reporter: Reporter, stop: StopSignal
+) -> TrainResult:
     """The loop itself; the caller holds the run's lock."""
     ended = runs.finished(run)
     if ended is not None:
         return ended
-    for folder in (run, run / runs.SAMPLES):
-        clear_leftovers(folder)
-    with reproducible(record.machine.threads), board(run, wanted=record.config.tensorboard) as curves:
-        reporter = Fanout(EventLog(run / runs.EVENTS_FILE), curves, reporter)
-        session = set_up(record, run, reporter=reporter)
+    if world.first:
+        for folder in (run, run / runs.SAMPLES):
+            clear_leftovers(folder)
+    world.wait()
+    exact = not record.config.fast or choose_device(record.config.device) == "cpu"
+    watched = record.config.tensorboard and world.first
+    with reproducible(record.machine.threads, exact=exact), board(run, wanted=watched) as curves:
+        if world.first:
+            reporter = Fanout(EventLog(run / runs.EVENTS_FILE), curves, reporter)
+        session = set_up(record, run, world=world, reporter=reporter)
         saver = Saver(session, run, reporter=reporter)
         try:
             _steps(session, saver, run, reporter=reporter, stop=stop)
             return _finish(record, session, saver, run, reporter)
         finally:
-            saver.losses.close()
+            saver.close()
             session.adapters.detach()
 
 
 def _steps(session: Session, saver: Saver, run: Path, *, reporter: Reporter, stop: StopSignal) -> None:
     """All steps that are still to do."""
-    config, total = session.config, session.config.max_train_steps
-    parameters = session.adapters.parameters()
+    config, total, ring = session.config, session.config.max_train_steps, session.engine.ring
     for step in range(saver.step, total):
-        if stop.requested:
+        if session.world.any(stop.requested):
+            _note_figures(session, saver, reporter)
             saver.save(step)
             reporter.event("stopped", step=step)
             raise Cancelled(
@@ -141,86 +161,36 @@ def _steps(session: Session, saver: Saver, run: Path, *, reporter: Reporter, sto
             )
         if step == 0:
             _draw_samples(session, run, 0, reporter)
-
-        losses = session.losses(session.plan(step))
-        session.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-        values = {name: value.item() for name, value in losses.items()} | {"grad_norm": norm.item()}
-        _require_finite(values, step, config, saver)
-        values["lr"] = session.set_learning_rate(step)
-        session.optimizer.step()
-
+        session.step(step)
         done = step + 1
-        saver.losses.append(done, values)
-        reporter.event("step", step=done, **values)
-        reporter.progress("train", done, total, note=f"loss {values['loss']:.4f}")
+        saving = done % config.checkpoint_every == 0 or done == total
+        if ring.full or saving or _sample_due(config, done):
+            _note_figures(session, saver, reporter)
         # Samples first: with the checkpoint there already, a kill between the two would lose the picture.
         _draw_samples(session, run, done, reporter)
-        if done % config.checkpoint_every == 0 or done == total:
+        if saving:
             saver.save(done)
 
 
-class Saver:
-    """Where the run stands on disk: goes on from there, and moves it forward."""
+def _note_figures(session: Session, saver: Saver, reporter: Reporter) -> None:
+    """Fetch what the last steps left on the device, refuse numbers that are none, and write the log."""
+    total = session.config.max_train_steps
+    for step, values in session.engine.ring.drain():
+        _require_finite(values, step, session.config, saver)
+        values["lr"] = session.config.learning_rate * session.rate_factor(step)
+        if saver.losses is not None:
+            saver.losses.append(step + 1, values)
+        reporter.event("step", step=step + 1, **values)
+        reporter.progress("train", step + 1, total, note=f"loss {values['loss']:.4f}")
 
-    def __init__(self, session: Session, run: Path, *, reporter: Reporter) -> None:
-        """Restore the newest whole checkpoint of `run` into `session`, or begin at step 0."""
-        self._session = session
-        self._root = run / runs.CHECKPOINTS
-        self._reporter = reporter
-        self._started = time.monotonic()
-        self._seconds_before = 0.0
-        self.step = 0
-        """Step of the newest checkpoint, 0 when there is none."""
-        loss_bytes = 0
-        found = load_latest(self._root)
-        if found is not None:
-            for broken in found.skipped:
-                reporter.message(f"passed over a broken checkpoint: {broken}")
-            session.adapters.load_state(found.tensors)
-            restore_optimizer(
-                session.optimizer, found.tensors, cast("dict[str, Any]", found.meta["optimizer"])
-            )
-            self.step, loss_bytes = found.step, int(cast(int, found.meta["loss_bytes"]))
-            self._seconds_before = float(cast(float, found.meta["seconds"]))
-            reporter.message(f"going on from step {found.step}")
-        self.resumed_from = self.step
-        self.losses = LossLog(run / runs.LOSS_FILE, size=loss_bytes)
-        reporter.event("begin", step=self.step, steps=session.config.max_train_steps)
 
-    @property
-    def seconds(self) -> float:
-        """Time spent so far by all processes that worked on this run and saved."""
-        return self._seconds_before + time.monotonic() - self._started
-
-    def save(self, step: int) -> None:
-        """Save the state after `step` steps; does nothing when the newest checkpoint is that one."""
-        if step == self.step:
-            return
-        moments, meta = flatten_optimizer(self._session.optimizer)
-        # The log first: a checkpoint may only speak of lines that are on the disk.
-        loss_bytes = self.losses.settle()
-        path = save_checkpoint(
-            self._root,
-            step=step,
-            tensors={**self._session.adapters.state(), **moments},
-            meta={"optimizer": meta, "loss_bytes": loss_bytes, "seconds": self.seconds},
-            keep=self._session.config.keep_checkpoints,
-        )
-        self.step = step
-        self._reporter.event("checkpoint", step=step, path=str(path))
-
-    @property
-    def newest(self) -> str:
-        """The newest checkpoint in words."""
-        return f"{self._root}/step_{self.step:08d}" if self.step else "none yet"
+def _sample_due(config: TrainConfig, done: int) -> bool:
+    return config.sample_interval > 0 and done % config.sample_interval == 0
 
 
 def _draw_samples(session: Session, run: Path, done: int, reporter: Reporter) -> None:
     """Draw the sample strip when one is due after `done` steps."""
-    interval = session.config.sample_interval
-    if not interval or done % interval:
+    if not _sample_due(session.config, done) or not session.world.first:
         return
     path = run / runs.SAMPLES / f"step_{done:08d}.png"
     sample_strip(session.base, prompts=session.sample_prompts, seed=session.config.seed, path=path)
@@ -243,6 +213,9 @@ def _require_finite(values: Mapping[str, float], step: int, config: TrainConfig,
 
 def _finish(record: RunRecord, session: Session, saver: Saver, run: Path, reporter: Reporter) -> TrainResult:
     """Write the LoRA and the result."""
+    if not session.world.first:
+        session.world.wait()
+        return read_record(run / runs.RESULT_FILE, TrainResult)
     lora = run / runs.LORA_FILE
     with atomic_path(lora) as temporary:
         save_file(session.adapters.state(), temporary)
@@ -261,4 +234,5 @@ def _finish(record: RunRecord, session: Session, saver: Saver, run: Path, report
     )
     write_record(run / runs.RESULT_FILE, result)
     reporter.event("finished", steps=result.steps, final_loss=result.final_loss, seconds=result.seconds)
+    session.world.wait()
     return result

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from talent_factory.core.events import Reporter
 from talent_factory.dataset.manifest import DatasetManifest
@@ -15,10 +19,10 @@ from talent_factory.training.bank import TextTable, build_banks
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.draws import Lottery
 from talent_factory.training.engine import Engine
-from talent_factory.training.families import Base, load_base
+from talent_factory.training.families import Base, Precision, load_base
 from talent_factory.training.goal import Goal
 from talent_factory.training.latents import LatentSet, Source, encode_images
-from talent_factory.training.machine import choose_device, place, this_machine
+from talent_factory.training.machine import choose_device, this_machine
 from talent_factory.training.objectives import huber_widths, timestep_weights
 from talent_factory.training.optimizers import keeps_own_schedule, make_optimizer, set_rate
 from talent_factory.training.parallel import World
@@ -30,6 +34,7 @@ from talent_factory.training.windows import Windows
 
 # On a GPU figures are fetched this seldom, and so many batches are laid out at a time.
 _GPU_WINDOW = 16
+_DTYPES: Mapping[str, Precision] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(eq=False)
@@ -74,10 +79,10 @@ def set_up(record: RunRecord, run: Path, *, world: World, reporter: Reporter) ->
     manifest = runs.load_unchanged_dataset(record)
     device = choose_device(config.device)
     runs.check_machine(run, record.machine, this_machine(device, threads=record.machine.threads))
-    base = load_base(record.base, device=place(device), dtype=config.precision)
+    base = load_base(record.base, device=device, dtype=_DTYPES[config.precision])
     runs.check_base(run, record, base.revision)
     if config.gradient_checkpointing:
-        base.keep_few_activations()
+        _keep_few_activations(base.unet)
 
     latents = _encode(base, record, manifest, world=world, reporter=reporter)
     captions = tuple(item.caption for item in manifest.items)
@@ -145,6 +150,13 @@ def set_up(record: RunRecord, run: Path, *, world: World, reporter: Reporter) ->
         captions=captions,
         sample_prompts=prompts,
         world=world,
+    )
+
+
+def _keep_few_activations(unet: Any) -> None:
+    """Compute activations again in the backward pass; no layer of a frozen model draws random numbers."""
+    unet.enable_gradient_checkpointing(
+        gradient_checkpointing_func=partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
     )
 
 

@@ -1,4 +1,4 @@
-"""Draws are pure functions of (seed, step), fair over an epoch, and never mix sizes in a batch."""
+"""Choices are pure functions of (seed, number), fair over an epoch, and never mix sizes in a batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from talent_factory.training.draws import Lottery, epoch_batches, stratified_timesteps
+from talent_factory.training.draws import Lottery, epoch_batches
 
 SIZES = st.lists(st.sampled_from([(4, 4), (4, 6), (6, 4)]), min_size=1, max_size=12)
 
@@ -19,10 +19,11 @@ def _lottery(sizes: list[tuple[int, int]], batch: int, **changes: object) -> Lot
         "sizes": tuple(sizes),
         "repeats": (1,) * len(sizes),
         "batch": batch,
-        "timesteps": 1000,
+        "texts": tuple((10 + 2 * item, 11 + 2 * item) for item in range(len(sizes))),
+        "empty_text": 7,
         "flip": True,
         "caption_dropout": 0.3,
-        "class_prompts": 5,
+        "classes": (1, 2, 3, 4, 5),
         "class_batch": 2,
     }
     return Lottery(**{**values, **changes})  # type: ignore[arg-type]
@@ -36,15 +37,7 @@ def test_a_step_is_the_same_whatever_came_before(sizes: list[tuple[int, int]], b
     lottery.plan(step + 1)
     epoch_batches.cache_clear()
     again = lottery.plan(step)
-    assert (once.items, once.flips, once.dropped, once.class_prompts) == (
-        again.items,
-        again.flips,
-        again.dropped,
-        again.class_prompts,
-    )
-    assert torch.equal(once.noise_BCHW, again.noise_BCHW)
-    assert torch.equal(once.posterior_BCHW, again.posterior_BCHW)
-    assert torch.equal(once.timesteps_B, again.timesteps_B)
+    assert once == again
 
 
 @given(sizes=SIZES, batch=st.integers(1, 5), epoch=st.integers(0, 50), data=st.data())
@@ -66,35 +59,29 @@ def test_epochs_and_seeds_differ() -> None:
     assert len(orders) == 4
 
 
-def test_steps_draw_different_noise() -> None:
-    lottery = _lottery([(4, 4)] * 4, 2)
-    noises = [lottery.plan(step).noise_BCHW for step in range(6)]
-    assert not any(torch.equal(a, b) for i, a in enumerate(noises) for b in noises[:i])
-
-
-@given(count=st.integers(1, 16), seed=st.integers(0, 1000))
-def test_timesteps_cover_the_range(count: int, seed: int) -> None:
-    found = stratified_timesteps(count, 1000, torch.Generator().manual_seed(seed))
-    parts = sorted(int(t * count / 1000 + 1e-9) for t in found.tolist())
-    assert found.min() >= 0
-    assert found.max() < 1000
-    # rounding down may move a draw over the border of its part by less than one timestep
-    assert all(abs(part - expected) <= 1 for part, expected in zip(parts, range(count), strict=True))
-
-
 def test_switches_that_are_off_do_nothing() -> None:
     lottery = _lottery([(4, 4)] * 4, 4, flip=False, caption_dropout=0.0, class_batch=0)
     for step in range(20):
         plan = lottery.plan(step)
         assert not any(plan.flips)
-        assert not any(plan.dropped)
-        assert plan.class_prompts == ()
+        assert 7 not in plan.texts
+        assert plan.classes == ()
 
 
 def test_shares_are_about_right() -> None:
     lottery = _lottery([(1, 1)] * 8, 8)
     plans = [lottery.plan(step) for step in range(300)]
     flips = sum(sum(plan.flips) for plan in plans) / 2400
-    dropped = sum(sum(plan.dropped) for plan in plans) / 2400
+    dropped = sum(text == 7 for plan in plans for text in plan.texts) / 2400
+    second = sum(text % 2 for plan in plans for text in plan.texts if text != 7) / 2400 / (1 - dropped)
     assert abs(flips - 0.5) < 0.05
     assert abs(dropped - 0.3) < 0.05
+    assert abs(second - 0.5) < 0.05
+
+
+def test_a_text_belongs_to_its_item() -> None:
+    lottery = _lottery([(1, 1)] * 8, 8)
+    for number in range(50):
+        plan = lottery.plan(number)
+        pairs = zip(plan.items, plan.texts, strict=True)
+        assert all(text == 7 or (text - 10) // 2 == item for item, text in pairs)

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from talent_factory.core.errors import BaseError
 from talent_factory.core.files import read_json, write_json
+from talent_factory.training.bank import TextTable
 from talent_factory.training.families import Base, load_base
 from talent_factory.training.families.random_base import make_random_base
-from talent_factory.training.prompts import encode_once
 from talent_factory.training.revision import base_revision, part_revision
 
 
@@ -118,12 +118,13 @@ def test_a_folder_says_what_it_predicts(copy: Path) -> None:
 
 
 def test_a_table_of_prompts_is_the_encoder(base: Base) -> None:
-    texts = [f"portrait {index}" for index in range(40)] + ["", "portrait 3"]
-    encode = encode_once(base, texts)
+    table = TextTable([*(f"portrait {index}" for index in range(40)), "", "portrait 3"])
+    assert len(table.texts) == 41
+    rows = torch.tensor([table.row(text) for text in ("portrait 3", "", "portrait 39")])
     with torch.no_grad():
-        live = base.encode_prompts(["portrait 3", "", "portrait 39"])
-    torch.testing.assert_close(
-        encode(["portrait 3", "", "portrait 39"]).context_BTC, live.context_BTC, rtol=1e-5, atol=1e-6
-    )
+        direct = base.encode_prompts(["portrait 3", "", "portrait 39"])
+        live = table.live(base)(rows)
+    for found in (table.encoded(base)(rows), live):
+        torch.testing.assert_close(found.context_BTC, direct.context_BTC, rtol=1e-5, atol=1e-6)
     with pytest.raises(KeyError):
-        encode(["never seen"])
+        table.row("never seen")

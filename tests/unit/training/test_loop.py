@@ -32,9 +32,10 @@ from talent_factory.kits.keys import expected_modules
 from talent_factory.training import loop, runs
 from talent_factory.training.checkpoints import TENSORS
 from talent_factory.training.config import TrainConfig
+from talent_factory.training.goal import Goal
 from talent_factory.training.machine import reproducible
-from talent_factory.training.session import Session
 from talent_factory.training.tiny_data import make_tiny_dataset
+from talent_factory.training.windows import Batch
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -232,7 +233,8 @@ def test_the_threads_of_the_beginning_are_used_again(
     seen: list[int] = []
     reproducible = loop.reproducible
 
-    def watched(threads: int) -> AbstractContextManager[None]:
+    def watched(threads: int, *, exact: bool) -> AbstractContextManager[None]:
+        assert exact
         seen.append(threads)
         return reproducible(1)
 
@@ -264,15 +266,15 @@ def test_no_run_is_said(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops(
     make_config: MakeConfig, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = Session.losses
+    whole = Goal.__call__
     steps: list[int] = []
 
-    def poisoned(self: Session, plan: Any) -> dict[str, torch.Tensor]:
+    def poisoned(self: Goal, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         steps.append(1)
-        found = losses(self, plan)
-        return {"loss": found["loss"] * float("nan")} if len(steps) == 4 else found
+        loss, values = whole(self, batch)
+        return (loss * float("nan"), values * float("nan")) if len(steps) == 4 else (loss, values)
 
-    monkeypatch.setattr(Session, "losses", poisoned)
+    monkeypatch.setattr(Goal, "__call__", poisoned)
     with pytest.raises(TrainingDiverged, match=r"step 4: loss is nan.*step_00000002") as caught:
         loop.train(make_config(), dataset=dataset, run=tmp_path / "run")
     assert "learning_rate" in caught.value.remedy

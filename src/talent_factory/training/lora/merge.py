@@ -64,8 +64,8 @@ def merge_into(
                 f"the LoRA layer {key} gives {tuple(change.shape)}, the base has {tuple(parameter.shape)}",
                 remedy="choose a kit of this base",
             )
-        length = tensors.get(f"{key}.dora_scale")
-        merged = _merged(parameter.detach().float(), change.view(parameter.shape), length, weight)
+        lengths = tensors.get(f"{key}.dora_scale")
+        merged = _merged(parameter.detach().float(), change.view(parameter.shape), lengths, weight)
         planned.append((parameter, merged))
     originals = [(parameter, parameter.detach().clone()) for parameter, _ in planned]
     for parameter, merged in planned:
@@ -73,14 +73,15 @@ def merge_into(
     return Merged(originals)
 
 
-def _merged(own: Tensor, change: Tensor, length: Tensor | None, weight: float) -> Tensor:
-    """The weights with `weight` times the LoRA; DoRA brings each row to its trained length first."""
-    if length is None:
+def _merged(own: Tensor, change: Tensor, lengths: Tensor | None, weight: float) -> Tensor:
+    """The weights with `weight` times the LoRA; with DoRA, each input's weights at the trained length."""
+    if lengths is None:
         return own + weight * change
     whole = own + change
-    lengths = whole.flatten(1).norm(dim=1).clamp_min(1e-6)
-    factor = (length.to(own.device).float().flatten() / lengths).view(-1, *[1] * (own.dim() - 1))
-    return own + weight * (whole * factor - own)
+    now = whole.transpose(0, 1).flatten(1).norm(dim=1).clamp_min(1e-6)
+    factor = (lengths.to(own.device).float().flatten() / now).view(1, -1, *[1] * (own.dim() - 2))
+    merged: Tensor = own + weight * (whole * factor - own)
+    return merged
 
 
 def low_rank_delta(tensors: Mapping[str, Tensor], name: str) -> Tensor:

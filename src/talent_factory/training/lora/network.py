@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from talent_factory.core.errors import KitError
 from talent_factory.core.seeds import derive_seed
 from talent_factory.training.lora.names import UNET_PREFIX, Namer, kohya_name, target_layers
-from talent_factory.training.lora.products import LowRankLinear, weight_length
+from talent_factory.training.lora.products import LowRankLinear, weight_lengths
 from talent_factory.training.options import NetworkKeys, Targets
 
 Target = nn.Linear | nn.Conv2d
@@ -47,9 +47,10 @@ class LoraLayer(nn.Module):
         device = target.weight.device
         self.down = nn.Parameter(down.to(device))
         self.up = nn.Parameter(torch.zeros(up_shape, device=device))
-        self.length: nn.Parameter | None = None
+        self.lengths: nn.Parameter | None = None
         if dora:
-            self.length = nn.Parameter(target.weight.detach().float().flatten(1).norm(dim=1).to(device))
+            zero = self.up.detach()
+            self.lengths = nn.Parameter(weight_lengths(target.weight, self.down.detach(), zero, 0.0))
         # The same weights in the precision of the base; flat.py keeps them up to date, None casts each time.
         self.down_c: Tensor | None = None
         self.up_c: Tensor | None = None
@@ -68,7 +69,7 @@ class LoraLayer(nn.Module):
 
 def adapted(layer: LoraLayer, target: Target, own: Forward, x: Tensor, scale: float) -> Tensor:
     """What `target` answers with `scale` times the low-rank addition; `own` is its forward without it."""
-    if layer.length is not None:
+    if layer.lengths is not None:
         return _adapted_dora(layer, target, own, x, scale)
     plain = target.weight.dtype == x.dtype and type(target) in (nn.Linear, nn.Conv2d)
     if layer.pointwise and plain:
@@ -97,16 +98,12 @@ def _adapted_rows(layer: LoraLayer, target: Target, x: Tensor, scale: float) -> 
 
 
 def _adapted_dora(layer: LoraLayer, target: Target, own: Forward, x: Tensor, scale: float) -> Tensor:
-    """Base and addition together, with each output's weights brought to the trained length."""
-    assert layer.length is not None
+    """Base and addition, each input's weights at the trained length: the input is what is scaled."""
+    assert layer.lengths is not None
+    factor = layer.lengths / weight_lengths(target.weight, layer.down, layer.up, scale)
+    scaled = x * factor.to(x.dtype).view((1, -1, 1, 1) if layer.conv else (-1,))
     down, up = layer.down.to(x.dtype), layer.up.to(x.dtype)
-    low = _low_rank(target, x, down, up * scale)
-    shape = (1, -1, 1, 1) if layer.conv else (-1,)
-    bias = None if target.bias is None else target.bias.view(shape)
-    total = own(x) + low
-    length = weight_length(target.weight, layer.down, layer.up, scale)
-    factor = (layer.length / length).to(x.dtype).view(shape)
-    return total * factor if bias is None else (total - bias) * factor + bias
+    return own(scaled) + _low_rank(target, scaled, down, up * scale)
 
 
 def _low_rank(target: Target, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
@@ -138,7 +135,7 @@ class LoraNetwork(nn.Module):
             return own(x) if strength == 0.0 else adapted(layer, target, own, x, strength)
 
         self._before.append((target, target.__dict__.get("forward")))
-        target.forward = forward  # type: ignore[method-assign]
+        target.forward = forward  # type: ignore[method-assign,assignment]
 
     def named_layers(self) -> Iterator[tuple[str, LoraLayer]]:
         """Each layer with its name in the file, in the model's order."""
@@ -153,9 +150,9 @@ class LoraNetwork(nn.Module):
             tensors[f"{name}.lora_down.weight"] = layer.down.detach().clone().cpu()
             tensors[f"{name}.lora_up.weight"] = layer.up.detach().clone().cpu()
             tensors[f"{name}.alpha"] = torch.tensor(float(layer.alpha))
-            if layer.length is not None:
-                shape = (-1, 1, 1, 1) if layer.conv else (-1, 1)
-                tensors[f"{name}.dora_scale"] = layer.length.detach().clone().cpu().view(shape)
+            if layer.lengths is not None:
+                shape = (1, -1, 1, 1) if layer.conv else (1, -1)
+                tensors[f"{name}.dora_scale"] = layer.lengths.detach().clone().cpu().view(shape)
         return tensors
 
     @torch.no_grad()
@@ -163,8 +160,8 @@ class LoraNetwork(nn.Module):
         """Take the weights from a kohya file; raises KitError when a layer is missing or misshapen."""
         for name, layer in self.named_layers():
             parts = [("lora_down.weight", layer.down), ("lora_up.weight", layer.up)]
-            if layer.length is not None:
-                parts.append(("dora_scale", layer.length))
+            if layer.lengths is not None:
+                parts.append(("dora_scale", layer.lengths))
             for part, parameter in parts:
                 key = f"{name}.{part}"
                 found = tensors.get(key)

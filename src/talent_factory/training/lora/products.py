@@ -21,7 +21,7 @@ class LowRankLinear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x_NI: Tensor,
         weight_OI: Tensor,
@@ -40,7 +40,7 @@ class LowRankLinear(torch.autograd.Function):
         return out_NO
 
     @staticmethod
-    def backward(ctx: Any, grad_NO: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_NO: Tensor) -> Any:
         x_NI, hidden_NR, weight_OI, down_c, up_c = ctx.saved_tensors
         wide = ctx.trained
         grad_hidden_NR = grad_NO @ (up_c * ctx.scale)
@@ -62,7 +62,7 @@ class LowRankBranches(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x_NI: Tensor,
         weight: Tensor,
@@ -83,7 +83,7 @@ class LowRankBranches(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         x_NI, hidden, weight, down_c, *ups_c = ctx.saved_tensors
         rank, at = down_c.shape[0] // len(ups_c), 0
         grad_hidden = torch.empty_like(hidden)
@@ -102,16 +102,17 @@ class LowRankBranches(torch.autograd.Function):
         return grad_x, None, None, None, None, *grad_downs, *grad_ups
 
 
-def weight_length(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
-    """The length of each output's row of `weight + scale up @ down`, (out,) float32, without making the sum.
+def weight_lengths(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
+    """The length of each input's weights in `weight + scale up @ down`, (in,) float32, without that sum.
 
-    |w + s u D|^2 = |w|^2 + 2 s u (D w) + s^2 u (D D^T) u^T, all products of width `rank`. For DoRA, which
-    takes it as a constant in the gradient (Liu et al. 2024, arXiv:2402.09353, sec. 4.3).
+    |w + s D u|^2 = |w|^2 + 2 s D (w u) + s^2 D (u^T u) D^T, all products of width `rank`. For DoRA, which
+    takes it as a constant in the gradient (Liu et al. 2024, arXiv:2402.09353, sec. 4.3); one length an input
+    is what the readers of kohya's files compute.
     """
     with torch.no_grad():
-        rows = weight.flatten(1).float()
-        below, above = down.flatten(1).float(), up.flatten(1).float()
-        cross = (above * (rows @ below.t())).sum(dim=1)
-        own = ((above @ (below @ below.t())) * above).sum(dim=1)
-        squares = rows.square().sum(dim=1) + 2.0 * scale * cross + scale * scale * own
-        return squares.clamp_min(1e-12).sqrt()
+        whole_OJ = weight.flatten(1).float()
+        down_RJ, up_OR = down.flatten(1).float(), up.flatten(1).float()
+        cross_J = (down_RJ * (up_OR.t() @ whole_OJ)).sum(dim=0)
+        own_J = (((up_OR.t() @ up_OR) @ down_RJ) * down_RJ).sum(dim=0)
+        squares_J = whole_OJ.square().sum(dim=0) + 2.0 * scale * cross_J + scale * scale * own_J
+        return squares_J.view(weight.shape[1], -1).sum(dim=1).clamp_min(1e-12).sqrt()

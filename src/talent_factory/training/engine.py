@@ -1,0 +1,55 @@
+"""One optimiser step: gradients of all its batches, added up over processes, clipped, applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from talent_factory.training.flat import FlatParameters
+from talent_factory.training.goal import Goal
+from talent_factory.training.parallel import World
+from talent_factory.training.ring import Ring
+from talent_factory.training.windows import Batch, Windows
+
+
+@dataclass(eq=False)
+class Engine:
+    """Moves the weights of a run by one step at a time; a step leaves no number on the host."""
+
+    goal: Goal
+    flat: FlatParameters
+    optimizer: torch.optim.Optimizer
+    windows: Windows
+    ring: Ring
+    world: World
+    accumulation: int
+    max_grad_norm: float
+    run_batch: Callable[[Batch], None] = field(init=False)
+    """Adds a batch's gradients and figures; a captured graph may take its place."""
+    figures: Tensor = field(init=False)
+    """Means over the batches of the step, by the goal's names."""
+
+    def __post_init__(self) -> None:
+        self.figures = torch.zeros(len(self.goal.names), device=self.windows.device)
+        self.run_batch = self.add_batch
+
+    def step(self, number: int) -> None:
+        """Make step `number` (0-based); its figures go into the ring."""
+        self.flat.zero_gradients()
+        self.figures.zero_()
+        for part in range(self.accumulation):
+            self.run_batch(self.windows.batch(number * self.accumulation + part))
+        self.world.add_up([*self.flat.gradients(), self.figures])
+        norm = self.flat.clip(self.max_grad_norm)
+        self.optimizer.step()
+        self.flat.refresh()
+        self.ring.write(number, torch.cat([self.figures, norm[None]]))
+
+    def add_batch(self, batch: Batch) -> None:
+        """Add the gradients of one batch into the flat vectors, and its figures."""
+        loss, values = self.goal(batch)
+        (loss / self.accumulation).backward()
+        self.figures.add_(values, alpha=1.0 / self.accumulation)
