@@ -17,6 +17,8 @@ from talent_factory.cli.common import (
     reporter,
     show_plan,
 )
+from talent_factory.cli.train_choose import choose_checkpoint
+from talent_factory.cli.train_import import before_commands, import_training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +68,13 @@ def start(
     emit(
         result, as_json, lambda: console().print(f"{talent_id} is ready: {kit}", markup=False, soft_wrap=True)
     )
+
+
+app.callback(invoke_without_command=True)(before_commands)
+app.command("import")(import_training)
+
+
+app.command("choose")(choose_checkpoint)
 
 
 @app.command("resume")

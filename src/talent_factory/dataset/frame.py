@@ -36,10 +36,20 @@ def fit(image: Image.Image, *, resolution: int, mode: Mode) -> Image.Image:
     """
     if mode == "letterbox":
         return ImageOps.pad(image, (resolution, resolution), Image.Resampling.LANCZOS, color=PAPER)
-    target = (resolution, resolution)
-    if mode == "bucket":
-        target = nearest_bucket(image.size, resolution)
-    return _cover(image, target)
+    target, box = _cut(image, resolution, mode)
+    return image.resize(target, Image.Resampling.LANCZOS, box=box)
+
+
+def fit_mask(mask: Image.Image, image: Image.Image, *, resolution: int, mode: Mode) -> Image.Image:
+    """The cut of `mask` (L, of any size, the whole of `image`) that `fit` makes of `image`.
+
+    The paper around a letterboxed picture is outside of every mask.
+    """
+    whole = mask.resize(image.size, Image.Resampling.BILINEAR)
+    if mode == "letterbox":
+        return ImageOps.pad(whole, (resolution, resolution), Image.Resampling.BILINEAR, color=0)
+    target, box = _cut(image, resolution, mode)
+    return whole.resize(target, Image.Resampling.BILINEAR, box=box)
 
 
 def bucket_step(resolution: int) -> int:
@@ -133,8 +143,11 @@ def _unlike(lab: NDArray[np.float32], anchor: NDArray[np.float32]) -> float:
     return hue / 25.0 + abs(float(lab[0] - anchor[0])) / 40.0 + chroma / 90.0
 
 
-def _cover(image: Image.Image, target: tuple[int, int]) -> Image.Image:
-    """Scale and crop `image` to cover `target` exactly, the crop placed around the subject."""
+def _cut(
+    image: Image.Image, resolution: int, mode: Mode
+) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """The size to come to and the box of `image` that covers it exactly, placed around the subject."""
+    target = nearest_bucket(image.size, resolution) if mode == "bucket" else (resolution, resolution)
     width, height = image.size
     aspect = target[0] / target[1]
     crop_w = min(width, max(1, round(height * aspect)))
@@ -142,8 +155,7 @@ def _cover(image: Image.Image, target: tuple[int, int]) -> Image.Image:
     x, y = subject_centre(image)
     left = min(max(round(x * width - crop_w / 2), 0), width - crop_w)
     top = min(max(round(y * height - crop_h / 2), 0), height - crop_h)
-    box = (left, top, left + crop_w, top + crop_h)
-    return image.resize(target, Image.Resampling.LANCZOS, box=box)
+    return target, (left, top, left + crop_w, top + crop_h)
 
 
 def _lab(image: Image.Image, side: int) -> NDArray[np.float32]:

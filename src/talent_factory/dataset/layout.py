@@ -1,11 +1,14 @@
-"""Image folders as other tools make and want them: plain, kohya `N_token class`, metadata.jsonl."""
+"""Image folders as other tools make and want them: plain, kohya `N_token class`, metadata.jsonl.
+
+What kohya leaves beside images (`.npz` caches, `metadata_cache.json`) is passed over.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from talent_factory.core.errors import DatasetError
@@ -18,6 +21,10 @@ IMAGE_SUFFIXES = frozenset(
 CAPTION_SUFFIXES = (".txt", ".caption")
 METADATA = "metadata.jsonl"
 
+MASK = ".mask.png"
+
+# A project of the kohya_ss window: the subject's folders in `img`, those of the class in general in `reg`.
+_OWN, _REGULAR = "img", "reg"
 _KOHYA = re.compile(r"(\d{1,5})_(.+)")
 _MAX_CAPTION = 16_384
 _MAX_METADATA = 64 * 1024 * 1024
@@ -25,12 +32,18 @@ _MAX_METADATA = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One image of a user's folder; `caption` is None when it has none, `repeats` is a kohya folder's."""
+    """One image of a user's folder; `caption` is None when it has none, `repeats` is a kohya folder's.
+
+    `regular` marks an image of the class in general, from a `reg` folder, which never holds the trigger;
+    `mask` is the grey picture `NAME.mask.png` beside it that says where the loss counts.
+    """
 
     path: Path
     name: str
     caption: str | None
     repeats: int = 1
+    regular: bool = False
+    mask: Path | None = None
 
 
 def read_folder(folder: Path) -> list[Source]:
@@ -38,8 +51,10 @@ def read_folder(folder: Path) -> list[Source]:
 
     Captions come from `NAME.txt` or `NAME.caption` beside the image, or from `metadata.jsonl`; images may lie
     in the folder itself or in kohya subfolders `N_token class`, whose name is the caption where not one of
-    their images has one, as in kohya. Hidden files are passed over. Raises DatasetError for a missing or
-    empty folder, captions without images, two images of one name, and metadata that cannot be read.
+    their images has one, as in kohya. A project of kohya_ss is read too: those subfolders in `img`, and in
+    `reg` subfolders `N_class` with images of the class in general. Masks are `NAME.mask.png` beside an image.
+    Hidden files are passed over. Raises DatasetError for a missing or empty folder, captions or masks without
+    images, two images of one name, and metadata that cannot be read.
     """
     if not folder.exists():
         raise DatasetError(
@@ -51,12 +66,14 @@ def read_folder(folder: Path) -> list[Source]:
             f"{folder} is a file, not a folder of images", remedy="name the folder that holds them"
         )
     found = _read_plain(folder, prefix="", repeats=1, default=None)
-    for sub in sorted(_visible(folder), key=lambda path: path.name):
-        if sub.is_dir() and (match := _KOHYA.fullmatch(sub.name)):
-            repeats = max(1, int(match[1]))
-            found += _read_plain(
-                sub, prefix=f"{sub.name}/", repeats=repeats, default=name_as_text(match[2]).strip()
-            )
+    found += _read_numbered(folder, prefix="")
+    if (folder / _OWN).is_dir():
+        found += _read_numbered(folder / _OWN, prefix=f"{_OWN}/")
+    if found and (folder / _REGULAR).is_dir():
+        found += [
+            replace(source, regular=True)
+            for source in _read_numbered(folder / _REGULAR, prefix=f"{_REGULAR}/")
+        ]
     if not found:
         raise DatasetError(
             f"{folder} holds no images",
@@ -65,15 +82,35 @@ def read_folder(folder: Path) -> list[Source]:
     return found
 
 
+def kohya_folder(name: str) -> tuple[int, str] | None:
+    """Repeats and text of a folder called `N_token class`, None for any other name."""
+    match = _KOHYA.fullmatch(name)
+    return (max(1, int(match[1])), name_as_text(match[2]).strip()) if match else None
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a file is the mask of an image, `NAME.mask.png`."""
+    return path.name.lower().endswith(MASK)
+
+
 def write_kohya(dataset: Path, manifest: DatasetManifest, out: Path) -> Path:
-    """Write `out/N_token class/NN.png` with `.txt` beside, one folder a repeat count; returns `out`."""
+    """Write `out/N_token class/NN.png` with `.txt` beside, one folder a repeat count; returns `out`.
+
+    With images of the class in general the folders stand in `out/img` and `out/reg` as in kohya_ss, and masks
+    (`NN.png` again, white where the loss counts) in `out/masks`, the `conditioning_data_dir` of sd-scripts.
+    """
+    both = any(item.regular for item in manifest.items)
     with atomic_folder(_fresh(out)) as folder:
         for item in manifest.items:
-            name = f"{item.repeats}_{manifest.token} {manifest.class_noun}".strip()
-            place = folder / name
-            place.mkdir(exist_ok=True)
+            subject = manifest.class_noun if item.regular else f"{manifest.token} {manifest.class_noun}"
+            place = folder / (_REGULAR if item.regular else _OWN) if both else folder
+            place = place / f"{item.repeats}_{subject.strip() or manifest.kind}"
+            place.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(dataset / item.file, place / Path(item.file).name)
             (place / Path(item.file).name).with_suffix(".txt").write_text(item.caption + "\n", "utf-8")
+            if item.mask is not None:
+                (folder / "masks").mkdir(exist_ok=True)
+                shutil.copyfile(dataset / item.mask, folder / "masks" / Path(item.file).name)
     return out
 
 
@@ -107,17 +144,33 @@ def _visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
+def _read_numbered(folder: Path, *, prefix: str) -> list[Source]:
+    """The images of the kohya subfolders `N_token class` of `folder`."""
+    found: list[Source] = []
+    for sub in sorted(_visible(folder), key=lambda path: path.name):
+        parts = kohya_folder(sub.name) if sub.is_dir() else None
+        if parts is not None:
+            found += _read_plain(sub, prefix=f"{prefix}{sub.name}/", repeats=parts[0], default=parts[1])
+    return found
+
+
 def _read_plain(folder: Path, *, prefix: str, repeats: int, default: str | None) -> list[Source]:
     files = [path for path in _visible(folder) if path.is_file()]
-    images = sorted((p for p in files if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda path: path.name)
+    masks = {path.name[: -len(MASK)]: path for path in files if is_mask(path)}
+    pictures = (p for p in files if p.suffix.lower() in IMAGE_SUFFIXES and not is_mask(p))
+    images = sorted(pictures, key=lambda path: path.name)
     texts = {p.stem: p for p in files if p.suffix.lower() in CAPTION_SUFFIXES and p.stem.lower() != "readme"}
     told = _read_metadata(folder / METADATA) if (folder / METADATA).is_file() else {}
     _refuse_twins(folder, images)
     _refuse_orphans(folder, images, texts, told)
+    _refuse_lone_masks(folder, images, masks)
     captions = {path: _caption_of(path, texts, told) for path in images}
     if default and images and all(caption is None for caption in captions.values()):
         captions = dict.fromkeys(images, default)
-    return [Source(path, name_as_text(prefix + path.name), captions[path], repeats) for path in images]
+    return [
+        Source(path, name_as_text(prefix + path.name), captions[path], repeats, mask=masks.get(path.stem))
+        for path in images
+    ]
 
 
 def _caption_of(path: Path, texts: dict[str, Path], told: dict[str, str]) -> str | None:
@@ -179,6 +232,16 @@ def _refuse_orphans(folder: Path, images: list[Path], texts: dict[str, Path], to
         raise DatasetError(
             f"{folder} holds captions but no images: {few(orphans)}",
             remedy="put the images of those names beside them",
+        )
+
+
+def _refuse_lone_masks(folder: Path, images: list[Path], masks: dict[str, Path]) -> None:
+    stems = {path.stem for path in images}
+    lone = sorted(path.name for stem, path in masks.items() if stem not in stems)
+    if lone:
+        raise DatasetError(
+            f"{folder}: {len(lone)} masks without an image: {few(lone)}",
+            remedy="call a mask like its image: a.jpg and a.mask.png",
         )
 
 

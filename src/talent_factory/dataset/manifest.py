@@ -20,6 +20,7 @@ Mode = Literal["crop", "letterbox", "bucket"]
 
 # Relative, forward slashes, no `..`: a manifest from elsewhere must not lead a reader out of its folder.
 RelativeFile = Annotated[str, Field(pattern=r"^images/[A-Za-z0-9_-]+\.png$", max_length=200)]
+MaskFile = Annotated[str, Field(pattern=r"^images/[A-Za-z0-9_-]+\.mask\.png$", max_length=200)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -27,7 +28,8 @@ class Item(Record):
     """One image with its caption. Sizes in pixels; `sha256` is over the file; `repeats` as in kohya folders.
 
     `source` says where it came from, `method` how it was made; `augmentation` marks a picture that is the
-    portrait itself in another light.
+    portrait itself in another light, `regular` one of the class in general, whose caption lacks the trigger.
+    `mask` is a grey picture of the image's size: where it is white, the loss counts.
     """
 
     file: RelativeFile
@@ -39,6 +41,15 @@ class Item(Record):
     method: str = ""
     augmentation: bool = False
     repeats: int = Field(default=1, ge=1, le=10_000)
+    regular: bool = False
+    mask: MaskFile | None = None
+    mask_sha256: Digest | None = None
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all of it that reaches a trainer: pixels, repeats, caption, and what marks it."""
+        marks = (" regular" if self.regular else "") + (f" {self.mask_sha256}" if self.mask_sha256 else "")
+        return sha256_bytes(f"{self.sha256} {self.repeats} {self.caption}{marks}".encode())
 
 
 class DatasetManifest(Record):
@@ -63,6 +74,8 @@ class DatasetManifest(Record):
         """sha256 over all that reaches a trainer: images, captions, repeats, order, size."""
         head = f"{self.version} {self.kind} {self.token} {self.class_noun} {self.resolution}"
         rows = [f"{item.sha256} {item.repeats} {item.caption}" for item in self.items]
+        # only sets that have such images say so: the others keep the fingerprint they always had
+        rows += [f"{item.file} {item.digest}" for item in self.items if item.regular or item.mask]
         return sha256_bytes("\n".join((head, *rows)).encode())
 
     @property
@@ -98,6 +111,8 @@ def verify_files(folder: Path, manifest: DatasetManifest) -> list[Finding]:
         elif sha256_file(path) != item.sha256:
             message = "the image is not the one that was prepared"
             findings.append(Finding(severity="error", subject=item.file, message=message, remedy=again))
+        if item.mask is not None:
+            findings.extend(_verify_mask(folder, item.mask, item.mask_sha256))
         text = path.with_suffix(".txt")
         if text.is_file() and text.read_text("utf-8", "replace").strip() != item.caption:
             findings.append(
@@ -108,10 +123,18 @@ def verify_files(folder: Path, manifest: DatasetManifest) -> list[Finding]:
                     remedy="edit captions where the images come from, then prepare again",
                 )
             )
-    listed = {item.file for item in manifest.items}
+    listed = {item.file for item in manifest.items} | {item.mask for item in manifest.items}
     for path in sorted((folder / IMAGES).glob("*.png")):
         name = f"{IMAGES}/{path.name}"
         if name not in listed:
             message = "not listed in dataset.json, hence not used"
             findings.append(Finding(severity="warn", subject=name, message=message, remedy=again))
     return findings
+
+
+def _verify_mask(folder: Path, name: str, digest: str | None) -> list[Finding]:
+    path = folder / name
+    same = path.is_file() and sha256_file(path) == digest
+    message = "the mask is not the one that was prepared" if path.is_file() else "the mask is missing"
+    remedy = "prepare the dataset again: talent dataset prepare"
+    return [] if same else [Finding(severity="error", subject=name, message=message, remedy=remedy)]

@@ -17,8 +17,9 @@ from talent_factory.datagen.cast import CastManifest, CastSlot, load_cast
 from talent_factory.datagen.portrait import normalise
 from talent_factory.datagen.quality.verdict import remarks, worst_verdict
 from talent_factory.datagen.review.book import ReviewBook, load_review, review_of_images
-from talent_factory.dataset.captions import CaptionStyle, cast_caption, portrait_caption, with_trigger
+from talent_factory.dataset.captions import CaptionStyle, cast_caption, portrait_caption
 from talent_factory.dataset.frame import background_word, fit
+from talent_factory.dataset.given import apart, caption_of, check_triggers, trigger_findings
 from talent_factory.dataset.layout import Source, few, read_folder
 from talent_factory.dataset.lint import FULL_WORDS, MIN_WORDS, lint_captions
 from talent_factory.dataset.manifest import (
@@ -31,6 +32,9 @@ from talent_factory.dataset.manifest import (
     load_dataset,
     verify_files,
 )
+from talent_factory.dataset.masks import write_mask
+from talent_factory.dataset.shapes import Size, check_resolution, shape_findings
+from talent_factory.dataset.tokens import token_findings
 
 # Part of every source key: raise it when the pixels or captions made from the same inputs change.
 _METHOD = "prepare-1"
@@ -59,6 +63,8 @@ class _Picture:
     method: str = ""
     augmentation: bool = False
     repeats: int = 1
+    regular: bool = False
+    mask: Path | None = None
 
 
 def prepare_cast(
@@ -78,6 +84,7 @@ def prepare_cast(
     missing, damaged or without images.
     """
     manifest, book = load_cast(cast), load_review(cast)
+    check_resolution(resolution)
     words = style or CaptionStyle()
     if not manifest.done:
         raise DatasetError(f"{cast} holds no finished images", remedy=f"talent cast resume {cast}")
@@ -106,11 +113,12 @@ def prepare_folder(
 ) -> DatasetManifest:
     """Turn a user's folder of images and captions (see `layout.read_folder`) into a dataset in `out`.
 
-    An identity caption without the token gets "TOKEN CLASS" in front. Raises DatasetError naming the files
-    for an empty folder, an image without caption, a caption without image, and images that cannot be read.
-    Images rejected by hand (`review.json`) are left out, with a finding.
+    An identity caption without the token gets "TOKEN CLASS" in front, with a finding. Raises DatasetError
+    naming the files for an empty folder, an image without caption, a caption without image, images that
+    cannot be read, and a style whose token stands in no caption. Images rejected by hand (`review.json`) are
+    left out, with a finding. Images of the class in general (`reg`) are repeated as often as the subject's.
     """
-    aim = _Aim(kind, token, class_noun, resolution, mode)
+    aim = _Aim(kind, token, class_noun, check_resolution(resolution), mode)
     sources, notes = _captioned(folder, kind=kind, token=token)
     return _prepare_sources(
         folder, sources, out=out, key=_folder_key(sources, aim, notes), aim=aim, notes=notes
@@ -133,7 +141,7 @@ def prepare_cached(
     mode: Mode = "crop",
 ) -> Path:
     """Prepare `folder` below `datasets` under a name made of its contents, unless it is there already."""
-    aim = _Aim(kind, token, class_noun, resolution, mode)
+    aim = _Aim(kind, token, class_noun, check_resolution(resolution), mode)
     sources, notes = _captioned(folder, kind=kind, token=token)
     key = _folder_key(sources, aim, notes)
     out = datasets / f"{token or kind}-{key[:12]}"
@@ -236,14 +244,24 @@ def _prepare_sources(
     inside, around = out.resolve(), folder.resolve()
     if inside == around or around in inside.parents:
         raise DatasetError(f"{out} lies in the folder that is read", remedy="name another folder with --out")
-    return _write([_of_source(source, aim) for source in sources], out=out, key=key, aim=aim, notes=notes)
+    told = [*notes, *trigger_findings(sources, token=aim.token)]
+    if aim.token:
+        told += token_findings(aim.token, class_noun=aim.class_noun)
+    pictures = [_of_source(source, aim) for source in apart(sources)]
+    return _write(pictures, out=out, key=key, aim=aim, notes=told, judge_shapes=True)
 
 
 def _of_source(source: Source, aim: _Aim) -> _Picture:
-    text = source.caption or ""
-    if aim.kind == "identity":
-        text, _ = with_trigger(text, token=aim.token, class_noun=aim.class_noun)
-    return _Picture(source.path, lambda image: text, source.name, "given", repeats=source.repeats)
+    text = caption_of(source, kind=aim.kind, token=aim.token, class_noun=aim.class_noun)
+    return _Picture(
+        source.path,
+        lambda image: text,
+        source.name,
+        "given",
+        repeats=source.repeats,
+        regular=source.regular,
+        mask=source.mask,
+    )
 
 
 def _captioned(folder: Path, *, kind: Kind, token: str) -> tuple[list[Source], tuple[Finding, ...]]:
@@ -261,14 +279,26 @@ def _captioned(folder: Path, *, kind: Kind, token: str) -> tuple[list[Source], t
             f"{folder}: {len(bare)} of {len(sources)} images have no caption: {few(bare)}",
             remedy=f"write {Path(bare[0]).stem}.txt beside it, with the words that describe the picture",
         )
+    check_triggers(folder, sources, kind=kind, token=token)
     return sources, _left_out(gone)
 
 
 def _folder_key(sources: Sequence[Source], aim: _Aim, notes: Sequence[Finding]) -> str:
-    rows = [[source.name, sha256_file(source.path), source.caption, source.repeats] for source in sources]
+    rows = [
+        [source.name, sha256_file(source.path), source.caption, source.repeats, *_marks(source)]
+        for source in sources
+    ]
     return _key(
         ["folder", aim.kind, aim.token, aim.class_noun, aim.resolution, aim.mode, rows, *_curated(notes, [])]
     )
+
+
+def _marks(source: Source) -> list[object]:
+    """What only some sources add to the key, so that the others keep the one they always had."""
+    return [
+        *(["regular"] if source.regular else []),
+        *([sha256_file(source.mask)] if source.mask is not None else []),
+    ]
 
 
 def _key(parts: list[object]) -> str:
@@ -276,7 +306,13 @@ def _key(parts: list[object]) -> str:
 
 
 def _write(
-    pictures: Sequence[_Picture], *, out: Path, key: str, aim: _Aim, notes: Sequence[Finding] = ()
+    pictures: Sequence[_Picture],
+    *,
+    out: Path,
+    key: str,
+    aim: _Aim,
+    notes: Sequence[Finding] = (),
+    judge_shapes: bool = False,
 ) -> DatasetManifest:
     """Write images, captions and manifest as one folder that appears whole, unless it is there already."""
     before = _already(out, key)
@@ -284,7 +320,9 @@ def _write(
         return before
     with atomic_folder(out) as folder:
         (folder / IMAGES).mkdir()
-        items = tuple(_item(picture, folder, number, aim) for number, picture in enumerate(pictures, start=1))
+        made = [_item(picture, folder, number, aim) for number, picture in enumerate(pictures, start=1)]
+        items, sizes = tuple(item for item, _ in made), [size for _, size in made]
+        shapes = shape_findings(sizes, resolution=aim.resolution, mode=aim.mode) if judge_shapes else []
         manifest = DatasetManifest(
             kind=aim.kind,
             token=aim.token,
@@ -295,8 +333,9 @@ def _write(
             items=items,
             findings=(
                 *notes,
+                *shapes,
                 *lint_captions(
-                    [(item.file, item.caption) for item in items],
+                    [(item.file, item.caption) for item in items if not item.regular],
                     kind=aim.kind,
                     token=aim.token,
                     class_noun=aim.class_noun,
@@ -324,7 +363,8 @@ def _already(out: Path, key: str) -> DatasetManifest | None:
     return manifest if manifest.source_key == key and not broken else None
 
 
-def _item(picture: _Picture, folder: Path, number: int, aim: _Aim) -> Item:
+def _item(picture: _Picture, folder: Path, number: int, aim: _Aim) -> tuple[Item, Size]:
+    """One image at the training size, with its caption and mask, and the size that it had."""
     try:
         whole = normalise(picture.path, max_side=4096, min_side=16).image
     except PortraitError as error:
@@ -335,7 +375,8 @@ def _item(picture: _Picture, folder: Path, number: int, aim: _Aim) -> Item:
     image.save(path, format="PNG", compress_level=6)
     caption = picture.caption(image)
     path.with_suffix(".txt").write_text(caption + "\n", "utf-8")
-    return Item(
+    mask = write_mask(picture.mask, whole, path, resolution=aim.resolution, mode=aim.mode)
+    item = Item(
         file=file,
         sha256=sha256_file(path),
         caption=caption,
@@ -345,4 +386,8 @@ def _item(picture: _Picture, folder: Path, number: int, aim: _Aim) -> Item:
         method=picture.method,
         augmentation=picture.augmentation,
         repeats=picture.repeats,
+        regular=picture.regular,
+        mask=f"{IMAGES}/{mask.name}" if mask else None,
+        mask_sha256=sha256_file(mask) if mask else None,
     )
+    return item, whole.size

@@ -86,10 +86,7 @@ def config_hash(config: TrainConfig) -> str:
 
 def dataset_items(manifest: DatasetManifest) -> dict[str, str]:
     """A short digest of each image with its caption, so that a refusal can name the ones that changed."""
-    return {
-        item.file: sha256_bytes(f"{item.sha256} {item.repeats} {item.caption}".encode())[:16]
-        for item in manifest.items
-    }
+    return {item.file: item.digest[:16] for item in manifest.items}
 
 
 def read_run(run: Path) -> RunRecord:
