@@ -144,6 +144,8 @@ def _train(floor: Floor, book: StageBook, config: TrainConfig, dataset: Path) ->
     training = floor.place.runs / config.id
     book.do(stages.train_stage(floor, config, dataset=dataset, run=training))
     book.do(stages.kit_stage(floor, config, dataset=dataset, run=training))
+    if config.choose.measure:
+        book.do(stages.choice_stage(floor, config, run=training))
     return training
 
 
@@ -194,6 +196,39 @@ def train_kit(
         floor = _floor(place, options, reporter, signal)
         _sweep(place, records)
         return _kit(floor, StageBook(place.root, records, floor.reporter, signal), config)
+
+
+def choose_step(
+    run: Path,
+    step: int,
+    *,
+    weight: float | None = None,
+    workspace: Workspace | None = None,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Let a person's choice ship: pack the kit of a measured run again with the weights of `step`.
+
+    `weight` is the strength to recommend; the measured one, or 1 for another step, when None. Returns the
+    kit. Raises FileError when the run is not finished, was not measured or keeps no such step, KitError when
+    it lies in another workspace.
+    """
+    from talent_factory.training.likeness.study import veto
+    from talent_factory.training.runs import read_run
+
+    record = read_run(run)
+    place, config = workspace or workspace_from(), record.config
+    if (place.runs / config.id).resolve() != run.resolve():
+        raise KitError(
+            f"{run} is no run of the workspace {place.root}", remedy="name its workspace with --workspace"
+        )
+    records = _records(place, config.id)
+    with exclusive(records), _stoppable(None) as signal:
+        floor = _floor(place, RunOptions(base=config.base_model), reporter, signal)
+        with exclusive(run):
+            veto(run, step, weight=weight)
+        book = StageBook(place.root, records, floor.reporter, signal)
+        _train(floor, book, config, Path(record.dataset))
+    return place.talents / config.id
 
 
 def plan_kit(config_path: Path, *, workspace: Workspace | None = None) -> Plan:

@@ -185,7 +185,7 @@ def make_kit(
     for folder in (run, run / "draft"):
         clear_leftovers(folder)
     order = _order(_own_scenes(config, dataset, dials), dials)
-    spec = _kit_spec(config, base=base, dataset=dataset, order=order)
+    spec = _kit_spec(config, base=base, dataset=dataset, order=order, run=run)
     pack_kit(spec, lora=run / LORA_FILE, examples=(), root=run / "draft", base_folder=base.foreign_folder)
     kit = load_kit(run / "draft", spec.id, base_folder=base.foreign_folder)
     use = Ingredient(kit=kit, weight=spec.default_weight)
@@ -214,12 +214,15 @@ def _own_scenes(config: TrainConfig, dataset: Path, dials: Dials) -> Sequence[Sc
     return [SceneShot(title=text, prompt=text, seed=config.seed + index) for index, text in enumerate(chosen)]
 
 
-def _kit_spec(config: TrainConfig, *, base: BaseFacts, dataset: Path, order: RenderOrder) -> KitSpec:
+def _kit_spec(
+    config: TrainConfig, *, base: BaseFacts, dataset: Path, order: RenderOrder, run: Path
+) -> KitSpec:
     from talent_factory.dataset.manifest import load_dataset
     from talent_factory.kits.manifest import PromptSet
     from talent_factory.kits.pack import KitSpec
+    from talent_factory.training.likeness.book import evaluation, read_choice
 
-    data = load_dataset(dataset)
+    data, choice = load_dataset(dataset), read_choice(run)
     return KitSpec(
         id=config.id,
         base_model=config.base_model,
@@ -239,6 +242,8 @@ def _kit_spec(config: TrainConfig, *, base: BaseFacts, dataset: Path, order: Ren
         author=config.author,
         license=config.license or "all rights reserved",
         training_config=config.model_dump(mode="json", exclude_none=True),
+        default_weight=1.0 if choice is None else choice.default_weight,
+        evaluation=evaluation(run),
         provenance={
             "dataset_sha256": data.fingerprint,
             "images": len(data.items),
@@ -331,8 +336,23 @@ def make_report(
     write_report(content, target)
 
 
+def make_choice_page(target: Path, *, run: Path) -> None:
+    """Show how a measured run chose its checkpoint."""
+    from talent_factory.core.errors import FileError
+    from talent_factory.report.choice import gather_choice
+    from talent_factory.report.page import write_choice_page
+
+    content = gather_choice(run)
+    if content is None:
+        raise FileError(f"{run} was not measured", remedy="write choose: {measure: true} and train again")
+    write_choice_page(content, target)
+
+
 def page_digest() -> str:
     """sha256 over the page's template, style and script: a new design writes the page again."""
     folder = files("talent_factory.report")
-    parts = [folder.joinpath(name).read_bytes() for name in ("page.html.j2", "page.css", "page.js")]
+    parts = [
+        folder.joinpath(name).read_bytes()
+        for name in ("page.html.j2", "choice.html.j2", "choice_page.html.j2", "page.css", "page.js")
+    ]
     return sha256_bytes(b"\0".join(hashlib.sha256(part).digest() for part in parts))

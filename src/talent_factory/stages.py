@@ -157,6 +157,7 @@ def train_stage(floor: Floor, config: TrainConfig, *, dataset: Path, run: Path) 
 
 def kit_stage(floor: Floor, config: TrainConfig, *, dataset: Path, run: Path) -> Stage:
     """LoRA weights to a Talent Kit with examples."""
+    from talent_factory.training.likeness.book import CHOICE_FILE
     from talent_factory.training.runs import LORA_FILE
 
     return Stage(
@@ -164,6 +165,7 @@ def kit_stage(floor: Floor, config: TrainConfig, *, dataset: Path, run: Path) ->
         detail=f"{config.id}, with examples",
         inputs={
             "lora": run / LORA_FILE,
+            "choice": run / CHOICE_FILE if config.choose.measure else "the last step",
             "dataset": dataset,
             "config": config.model_dump(mode="json"),
             "base": floor.base.revision,
@@ -181,6 +183,21 @@ def kit_stage(floor: Floor, config: TrainConfig, *, dataset: Path, run: Path) ->
             reporter=floor.reporter,
         ),
         cost=pace.render_cost(work.EXAMPLES, floor.dials, resolution=floor.base.resolution),
+    )
+
+
+def choice_stage(floor: Floor, config: TrainConfig, *, run: Path) -> Stage:
+    """The measures of a run to a page on which a person can see, and overrule, what was chosen."""
+    from talent_factory.training.likeness.book import CHOICE_FILE
+
+    page = floor.place.reports / config.id / "choice.html"
+    return Stage(
+        name="choice",
+        detail=str(page),
+        inputs={"choice": run / CHOICE_FILE, "page": work.page_digest()},
+        outputs=(page,),
+        make=lambda: work.make_choice_page(page, run=run),
+        cost=pace.page_cost(),
     )
 
 
@@ -220,6 +237,7 @@ def report_stage(
     floor: Floor, actor: Actor, *, run: Path, style: Path | None, done: Sequence[StageOutcome]
 ) -> Stage:
     """Everything to one page."""
+    from talent_factory.training.likeness.book import CHOICE_FILE
     from talent_factory.training.runs import LOSS_FILE
 
     timings = {outcome.name: outcome.seconds for outcome in done}
@@ -231,6 +249,7 @@ def report_stage(
             "kit": actor.kit,
             "renders": actor.renders,
             "loss": run / LOSS_FILE,
+            "choice": run / CHOICE_FILE if (run / CHOICE_FILE).is_file() else "the last step",
             "reasons": floor.dials.reasons,
             "timings": timings,
             "page": work.page_digest(),

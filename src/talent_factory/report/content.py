@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from talent_factory.core.records import Record
+from talent_factory.training.likeness.records import Report, Score
 
 
 class CastPicture(Record):
@@ -63,6 +64,41 @@ class NamedText(Record):
     text: str
 
 
+class SheetCell(Record):
+    """One picture on a sheet of many; `box` is left, top, right, bottom in pixels."""
+
+    sheet: Path
+    box: tuple[int, int, int, int]
+    text: str
+
+
+class ChoiceRow(Record):
+    """One checkpoint, or one strength: its score, what sets it apart, and its pictures."""
+
+    score: Score
+    tags: tuple[str, ...] = ()
+    cells: tuple[SheetCell, ...]
+
+
+class ChoiceContent(Record):
+    """How a run chose its checkpoint; `prompts` head the columns, the last one has no trigger in it."""
+
+    run: str
+    reason: str
+    by_person: bool
+    step: int
+    weight: float
+    prompts: tuple[str, ...]
+    rows: tuple[ChoiceRow, ...]
+    sweep: tuple[ChoiceRow, ...] = ()
+    report: Report | None = None
+    judges: tuple[str, ...] = ()
+    held_out: bool
+    references: int
+    pictures: int
+    command: str
+
+
 class ReportContent(Record):
     """One page. Every text may come from a user and is escaped when the page is written."""
 
@@ -76,6 +112,7 @@ class ReportContent(Record):
     mixes: tuple[MixRow, ...] = ()
     style_name: str = ""
     loss: tuple[LossPoint, ...] = ()
+    choice: ChoiceContent | None = None
     highlights: tuple[NamedText, ...] = ()
     facts: tuple[NamedText, ...] = ()
     reasons: tuple[str, ...] = ()

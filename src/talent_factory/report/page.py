@@ -7,14 +7,15 @@ import hashlib
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from talent_factory import __version__
 from talent_factory.core.files import write_text
 from talent_factory.core.plan import duration
-from talent_factory.report.content import ReportContent
+from talent_factory.report.content import ChoiceContent, ReportContent
 from talent_factory.report.curve import loss_curve
-from talent_factory.report.pictures import embed
+from talent_factory.report.pictures import embed, embed_cell
 
 
 def write_report(content: ReportContent, target: Path) -> Path:
@@ -29,20 +30,51 @@ def write_report(content: ReportContent, target: Path) -> Path:
 def render_page(content: ReportContent) -> str:
     """The page as text. All of `content` is escaped; only our own style, script and curve are not."""
     style, script = _asset("page.css"), _asset("page.js")
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            c=content,
+            x=content.choice,
+            curve=loss_curve(content.loss),
+            slowest=max((timing.seconds for timing in content.timings), default=0.0) or 1.0,
+            total=sum(timing.seconds for timing in content.timings),
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+        )
+    )
+
+
+def write_choice_page(content: ChoiceContent, target: Path) -> Path:
+    """Render the choice of one run as a page of its own and return `target`; raises as `write_report`."""
+    style, script = _asset("page.css"), _asset("page.js")
+    text = (
+        _environment()
+        .get_template("choice_page.html.j2")
+        .render(
+            x=content,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            version=__version__,
+        )
+    )
+    write_text(target, text)
+    return target
+
+
+def _environment() -> Environment:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.globals["embed"] = embed
+    environment.globals |= {"embed": embed, "embed_cell": embed_cell}
     environment.filters["duration"] = duration
-    return environment.from_string(_asset("page.html.j2")).render(
-        c=content,
-        curve=loss_curve(content.loss),
-        slowest=max((timing.seconds for timing in content.timings), default=0.0) or 1.0,
-        total=sum(timing.seconds for timing in content.timings),
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(style, script),
-    )
+    return environment
 
 
 def _policy(style: str, script: str) -> str:

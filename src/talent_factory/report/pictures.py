@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from talent_factory.core.errors import FileError
+from talent_factory.report.content import SheetCell
 
 _MAX_PIXELS = 64_000_000
 
@@ -43,4 +44,19 @@ def embed(path: Path, *, max_side: int = 640) -> Embedded:
         raise FileError(f"{path} cannot be shown: {error}", remedy="run the same command again") from error
     result = Embedded(f"data:image/{str(kind).lower()};base64,{base64.b64encode(data).decode()}")
     result.width, result.height = size
+    return result
+
+
+def embed_cell(cell: SheetCell, *, max_side: int = 256) -> Embedded:
+    """One picture cut out of its sheet, as a WebP data URI. Raises FileError when it cannot be read."""
+    try:
+        with Image.open(cell.sheet, formats=["PNG"]) as sheet:
+            image = sheet.convert("RGB").crop(cell.box)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise FileError(f"{cell.sheet} cannot be shown: {error}", remedy="train the config again") from error
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=86, method=4)
+    result = Embedded(f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}")
+    result.width, result.height = image.size
     return result

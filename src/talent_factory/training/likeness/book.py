@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,13 @@ def read_sheet(path: Path, count: int, size: tuple[int, int]) -> NDArray[np.uint
     return cells.reshape(-1, height, width, 3)[:count]
 
 
+def cell_box(index: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where picture `index` lies on a sheet: left, top, right, bottom; `size` is (height, width)."""
+    height, width = size
+    top, left = index // _COLUMNS * height, index % _COLUMNS * width
+    return left, top, left + width, top + height
+
+
 def write_plan(run: Path, plan: MeasurePlan) -> None:
     """Keep the plan beside the sheets that it explains."""
     write_record(run / SHEETS / PLAN_FILE, plan)
@@ -109,3 +117,18 @@ def candidates(run: Path) -> Sequence[int]:
     """The steps whose weights are kept."""
     names = sorted((run / CANDIDATES).glob("step_*.safetensors"))
     return [int(path.stem.removeprefix("step_")) for path in names]
+
+
+def evaluation(run: Path) -> dict[str, Any]:
+    """What a kit says of its measures: plain JSON without any path, empty for a run that was not measured."""
+    choice = read_choice(run)
+    if choice is None:
+        return {}
+    plan = read_plan(run)
+    asked = [{"prompt": shot.prompt, "seed": shot.seed} for shot in plan.report]
+    return {
+        **choice.model_dump(mode="json", exclude={"version", "default_weight"}),
+        "drawn": {"steps": plan.steps, "guidance": plan.guidance, "size": list(plan.size)},
+        "held_out_images": len(plan.references) if plan.held_out else 0,
+        "report_prompts": asked,
+    }

@@ -57,6 +57,11 @@ class PromptJudge(Protocol):
         """Short id for records."""
         ...
 
+    @property
+    def revision(self) -> str:
+        """sha256 over the weights."""
+        ...
+
     def adherence(self, pictures: Pictures, shots: Sequence[Shot]) -> NDArray[np.float64]:
         """(N,) values, higher is better; a picture of another prompt scores about 0 or at most chance."""
         ...
@@ -139,6 +144,7 @@ class NoJudge:
     """Where nobody can read prompts: every picture obeys, and the look alone decides."""
 
     name = "none"
+    revision = ""
 
     def adherence(self, pictures: Pictures, shots: Sequence[Shot]) -> NDArray[np.float64]:
         """Ones: (N,)."""

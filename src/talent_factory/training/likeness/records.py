@@ -139,6 +139,9 @@ class Choice(Record):
     chosen_by: Literal["measure", "person"] = "measure"
     confidence: float
     reason: str
+    judges: dict[str, str] = Field(
+        default_factory=dict, description="Who looked, with sha256 of the weights."
+    )
     scores: tuple[Score, ...]
     sweep: tuple[Score, ...] = ()
     report: Report | None = None

@@ -64,6 +64,11 @@ class Ruler:
             judge=open_judge(plan.adherence, device=device),
         )
 
+    @property
+    def judges(self) -> dict[str, str]:
+        """Who looks, with the sha256 of their weights."""
+        return {self._encoder.name: self._encoder.revision, self._judge.name: self._judge.revision}
+
     def measure(
         self,
         subject: NDArray[np.uint8],

@@ -115,7 +115,9 @@ class Study:
         weight, sweep = choose_weight(
             swept, by_step[0], seed=self.plan.seed, confidence=self._config.choose.confidence
         )
-        choice = choice.model_copy(update={"default_weight": weight, "sweep": sweep})
+        choice = choice.model_copy(
+            update={"default_weight": weight, "sweep": sweep, "judges": self._ruler.judges}
+        )
         choice = choice.model_copy(update={"report": self._report(choice, at, load)})
         book.write_choice(self._run, choice)
         ship(self._run, choice.step)
