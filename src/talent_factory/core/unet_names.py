@@ -51,6 +51,35 @@ def stability_names(config: Mapping[str, Any]) -> Callable[[str], str]:
     return rename
 
 
+def diffusers_names(config: Mapping[str, Any]) -> Callable[[str], str]:
+    """Return the function back: from Stability's path or tensor name to diffusers'; see `stability_names`."""
+    places = {place: block for block, place in _blocks(config).items()}
+    tops = {new: old for old, new in _TOP.items()}
+    residual = {new: old for old, new in _RESIDUAL.items()}
+
+    def rename(path: str) -> str:
+        parts = path.split(".")
+        for count in (3, 2):
+            top = tops.get(".".join(parts[:count]))
+            if top is not None:
+                return ".".join([top, *parts[count:]])
+        depth = 2 if parts[0] == "middle_block" else 3
+        block = places.get(".".join(parts[:depth]))
+        if block is None:
+            return path
+        rest = parts[depth:]
+        if "resnets" in block:
+            for count in (2, 1):
+                known = residual.get(".".join(rest[:count]))
+                if known is not None:
+                    return ".".join([block, known, *rest[count:]])
+        if "downsamplers" in block and rest[:1] == ["op"]:
+            rest[0] = "conv"
+        return ".".join([block, *rest])
+
+    return rename
+
+
 def _tail(kind: str, rest: list[str]) -> list[str]:
     """The end of a path inside its block; transformers are named alike on both sides."""
     if kind == "resnets" and rest:

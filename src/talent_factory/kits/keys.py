@@ -99,21 +99,30 @@ def cross_attention_width(modules: Modules) -> int:
 
 @functools.lru_cache(maxsize=16)
 def folder_modules(folder: Path) -> Modules:
-    """Return the modules of a model in diffusers form from unet/config.json and text_encoder/config.json.
+    """Return the modules of a model in diffusers form from its unet/config.json and text_encoder/config.json.
 
-    Raises KitError when a file is missing, is no JSON object or describes blocks that are not known here.
+    A second text encoder makes it an SDXL, with that family's names. Raises KitError when a file is missing,
+    is no JSON object or describes blocks that are not known here.
     """
     try:
-        unet = parse_object(read_regular(folder / "unet" / "config.json", limit=MAX_TEXT_BYTES))
-        text = parse_object(read_regular(folder / "text_encoder" / "config.json", limit=MAX_TEXT_BYTES))
-        found = dict(unet_modules(unet))
-        found.update(text_modules(text, prefix="lora_te"))
+        unet = _config(folder, "unet")
+        if (folder / "text_encoder_2").is_dir():
+            found = unet_modules(unet, rename=stability_names(unet))
+            found.update(text_modules(_config(folder, "text_encoder"), prefix="lora_te1"))
+            found.update(text_modules(_config(folder, "text_encoder_2"), prefix="lora_te2"))
+        else:
+            found = unet_modules(unet)
+            found.update(text_modules(_config(folder, "text_encoder"), prefix="lora_te"))
     except (OSError, StrictJsonError, KeyError, TypeError, IndexError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
         raise KitError(
             f"the base in {folder} cannot be read: {reason}", remedy="talent doctor checks the embedded base"
         ) from error
     return MappingProxyType(found)
+
+
+def _config(folder: Path, part: str) -> dict[str, Any]:
+    return parse_object(read_regular(folder / part / "config.json", limit=MAX_TEXT_BYTES))
 
 
 @functools.cache

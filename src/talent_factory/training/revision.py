@@ -1,8 +1,10 @@
-"""Name a base model by its contents, so that a moved or renamed folder stays the same base."""
+"""Name a base model by its contents, so that a moved or renamed one stays the same base."""
 
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from talent_factory.core.errors import BaseError
@@ -15,13 +17,17 @@ _FURTHER = ("text_encoder_2", "tokenizer_2")
 _SUFFIXES = {".safetensors", ".json", ".txt"}
 
 
-def base_revision(folder: Path) -> str:
-    """The sha256 over names and contents of all parts of a base in diffusers form.
+def base_revision(path: Path) -> str:
+    """The sha256 of a checkpoint file, or over names and contents of all parts of a folder in diffusers form.
 
     Needs no torch. Raises BaseError when a part is missing.
     """
-    further = [part for part in _FURTHER if (folder / part).is_dir()]
-    return _digest([(part, part_revision(folder, part)) for part in (*PARTS, *further)])
+    if path.is_file():
+        return _file_digest(path)
+    further = [part for part in _FURTHER if (path / part).is_dir()]
+    parts = (*PARTS, *further)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return _digest(list(zip(parts, pool.map(lambda part: part_revision(path, part), parts), strict=True)))
 
 
 def part_revision(folder: Path, part: str) -> str:
@@ -30,9 +36,21 @@ def part_revision(folder: Path, part: str) -> str:
     if not files:
         raise BaseError(
             f"{folder} is no base model: it has no {part}",
-            remedy="name the folder of a Stable Diffusion 1.5 model in diffusers form, or write mini",
+            remedy="name a folder in diffusers form or a .safetensors checkpoint, or write mini",
         )
-    return _digest([(path.name, sha256_file(path)) for path in files])
+    return _digest([(path.name, _file_digest(path)) for path in files])
+
+
+def _file_digest(path: Path) -> str:
+    """The sha256 of a file, remembered in this process for as long as it is left alone."""
+    status = path.stat()
+    return _remembered(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _remembered(path: Path, inode: int, size: int, changed: int) -> str:
+    del inode, size, changed  # they are the key: another file or another content has others
+    return sha256_file(path)
 
 
 def _digest(pairs: list[tuple[str, str]]) -> str:

@@ -15,8 +15,12 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 def model_sigmas(alphas_cumprod: Tensor) -> Tensor:
-    """The noise levels sqrt((1 - a) / a) that the model was trained at: (T,) rising float32."""
-    return ((1.0 - alphas_cumprod) / alphas_cumprod).sqrt()
+    """The noise levels sqrt((1 - a) / a) that the model was trained at: (T,) rising float32.
+
+    A schedule that ends in pure noise counts as ending at 4096, as in diffusers: samplers need a number.
+    """
+    alphas = alphas_cumprod.clamp_min(2.0**-24)
+    return ((1.0 - alphas) / alphas).sqrt()
 
 
 def sampling_sigmas(alphas_cumprod: Tensor, steps: int) -> Tensor:

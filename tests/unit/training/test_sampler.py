@@ -16,7 +16,7 @@ from talent_factory.training.sampler import (
     sampling_sigmas,
     sigma_to_timestep,
 )
-from talent_factory.training.schedule import v1_alphas_cumprod
+from talent_factory.training.schedule import v1_alphas_cumprod, zero_terminal_snr
 
 ALPHAS = v1_alphas_cumprod()
 
@@ -33,6 +33,13 @@ def test_sigmas_fall_from_the_noisiest_to_nothing() -> None:
     assert len(sigmas) == 21
     assert torch.isclose(sigmas[0], model_sigmas(ALPHAS)[-1])
     assert sigmas[-1] == 0
+    assert (sigmas[:-1] > sigmas[1:]).all()
+
+
+def test_a_schedule_that_ends_in_pure_noise_has_finite_levels() -> None:
+    sigmas = sampling_sigmas(zero_terminal_snr(ALPHAS), 20)
+    assert sigmas.isfinite().all()
+    assert 4000 < sigmas[0] < 4100
     assert (sigmas[:-1] > sigmas[1:]).all()
 
 

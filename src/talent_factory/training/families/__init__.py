@@ -7,35 +7,48 @@ from typing import Literal
 
 import torch
 
-from talent_factory.core.errors import BaseError
 from talent_factory.training.families.port import Base
+from talent_factory.training.resolve import FoundBase, resolve_base
 
 __all__ = ["Base", "Precision", "load_base"]
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "bfloat16", "float16", "fp8"]
+
+_DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    # stored in eight bits, computed in sixteen
+    "fp8": torch.bfloat16,
+}
 
 
-def load_base(name_or_path: str | Path, *, device: str = "cpu", dtype: Precision = "float32") -> Base:
-    """The base called "mini", or the one in a local folder in diffusers form.
+def load_base(
+    name_or_path: str | Path, *, device: str = "cpu", dtype: Precision = "float32", fetch: bool = False
+) -> Base:
+    """The base called "mini", or the SD 1.5 or SDXL in a folder, a checkpoint file or the hub's local cache.
 
-    `dtype` is the UNet's; VAE and text encoders stay float32. Nothing is downloaded. Raises BaseError.
+    `dtype` is the UNet's; VAE and text encoders stay float32. "fp8" keeps its matrices in eight bits and
+    computes in bf16. Nothing is downloaded unless `fetch` allows it. Raises BaseError.
     """
-    precision: torch.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
-        dtype
-    ]
-    if str(name_or_path) == "mini":
+    found = resolve_base(str(name_or_path), fetch=fetch)
+    base = _load(found, device=device, dtype=_DTYPES[dtype])
+    if dtype == "fp8":
+        from talent_factory.training.families.fp8 import store_in_fp8
+
+        store_in_fp8(base.unet)
+    return base
+
+
+def _load(found: FoundBase, *, device: str, dtype: torch.dtype) -> Base:
+    if found.form == "mini":
         from talent_factory.training.families import mini
 
-        return mini.load(device=device, dtype=precision)
-    folder = Path(name_or_path).expanduser()
-    if not (folder / "unet").is_dir():
-        raise BaseError(
-            f"no base model at {str(name_or_path)[:200]!r}",
-            remedy="write base_model: mini, or the path of a Stable Diffusion 1.5 folder in diffusers form",
-        )
+        return mini.load(device=device, dtype=dtype)
     from talent_factory.training.families import sd15, sdxl
+    from talent_factory.training.families.checkpoint_file import CheckpointSource
     from talent_factory.training.families.source import FolderSource
 
-    source = FolderSource(folder)
-    load = {"sd15": sd15.load, "sdxl": sdxl.load}[source.family]
-    return load(source, name=str(name_or_path), device=device, dtype=precision)
+    source = CheckpointSource(found.path) if found.form == "checkpoint" else FolderSource(found.path)
+    load = {"sd15": sd15.load, "sdxl": sdxl.load}[found.family]
+    return load(source, name=found.name, device=device, dtype=dtype)

@@ -14,20 +14,11 @@ from torch import Tensor, nn
 
 from talent_factory.core.errors import BaseError, FileError
 from talent_factory.core.files import read_json
+from talent_factory.training.checkpoint_header import PICKLES, pickle_refused
 
-PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _STEMS = ("diffusion_pytorch_model", "model")
 # Attention of autoencoders as diffusers called it before version 0.15, in many folders to this day.
 _OLD_VAE = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-
-
-def pickle_refused(path: Path) -> BaseError:
-    """The error for a file whose loading could run code, with the way out."""
-    return BaseError(
-        f"{path} is a pickle: loading it could run code that is hidden in it",
-        remedy="take the .safetensors form of this model, or convert it where nothing can be harmed: "
-        "https://huggingface.co/spaces/safetensors/convert",
-    )
 
 
 def assemble(
@@ -140,7 +131,8 @@ def empty_model(part: str, config: Mapping[str, Any]) -> nn.Module:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     text = CLIPTextConfig(**{key: value for key, value in config.items() if key not in _TEXT_IGNORED})
-    return CLIPTextModelWithProjection(text) if part == "text_encoder_2" else CLIPTextModel(text)
+    model: nn.Module = CLIPTextModelWithProjection(text) if part == "text_encoder_2" else CLIPTextModel(text)
+    return model
 
 
 # Words about the file, not about the model.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from talent_factory.core.files import atomic_folder, write_json
 from talent_factory.core.seeds import derive_seed
+from talent_factory.training.families.checkpoint_file import write_checkpoint
 from talent_factory.training.families.model_index import write_model_index
 from talent_factory.training.families.parts import empty_model, quiet_transformers
 from talent_factory.training.families.shapes import PARTS, SCHEDULER, TINY_SDXL, Config, Family
@@ -30,9 +31,17 @@ _SHAPES: Mapping[Kind, tuple[Family, Mapping[str, Config]]] = {
 
 
 def make_random_base(
-    folder: Path, kind: Kind = "tiny", *, seed: int = 0, side: int = 32, precision: Stored = "fp32"
+    folder: Path,
+    kind: Kind = "tiny",
+    *,
+    seed: int = 0,
+    side: int = 32,
+    precision: Stored = "fp32",
+    form: Literal["folder", "checkpoint"] = "folder",
 ) -> Path:
-    """Write a base in diffusers form whose weights are a pure function of `seed`; returns `folder`.
+    """Write a base whose weights are a pure function of `seed`; returns `folder`.
+
+    It has diffusers form, or is one checkpoint file, which `folder` then names (not for `tiny`).
 
     `tiny` is about a megabyte: `side` pixels, UNet (32, 64), text 32 wide. `tiny-sdxl` has the structure of
     SDXL in small, for 64 pixels. `sd15` and `sdxl` have the true architectures: 2.1 and 6.9 GB in half
@@ -42,6 +51,12 @@ def make_random_base(
         _make_tiny(folder, seed=seed, side=side)
         return folder
     family, parts = _SHAPES[kind]
+    if form == "checkpoint":
+        dtype = _DTYPES[precision]
+        tensors = {
+            part: random_tensors(part, config, seed=seed, dtype=dtype) for part, config in parts.items()
+        }
+        return write_checkpoint(folder, tensors, family=family, configs=parts)
     with atomic_folder(folder) as temporary:
         for part, config in parts.items():
             _write_part(temporary / part, part, config, seed=seed, dtype=_DTYPES[precision])

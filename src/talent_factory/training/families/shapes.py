@@ -7,9 +7,10 @@ stabilityai/stable-diffusion-xl-base-1.0. A single-file checkpoint carries none,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-Family = Literal["sd15", "sdxl"]
+from talent_factory.training.checkpoint_header import Family as Family
+
 Config = Mapping[str, Any]
 
 UNET_SD15: Config = {

@@ -13,7 +13,7 @@ from talent_factory.training.families.parts import broken, read_part
 from talent_factory.training.families.port import Prediction
 from talent_factory.training.families.shapes import Family
 from talent_factory.training.revision import base_revision, part_revision
-from talent_factory.training.schedule import v1_alphas_cumprod
+from talent_factory.training.schedule import v1_alphas_cumprod, zero_terminal_snr
 
 
 class Source(Protocol):
@@ -80,12 +80,15 @@ class FolderSource:
                 f"its scheduler is {config.get('beta_schedule')} with {prediction} prediction, which is "
                 "neither Stable Diffusion 1.5 nor SDXL",
             )
-        alphas = v1_alphas_cumprod(
-            steps=int(config.get("num_train_timesteps", 1000)),
-            beta_start=float(config["beta_start"]),
-            beta_end=float(config["beta_end"]),
-        )
-        return alphas, prediction
+        try:
+            alphas = v1_alphas_cumprod(
+                steps=int(config.get("num_train_timesteps", 1000)),
+                beta_start=float(config["beta_start"]),
+                beta_end=float(config["beta_end"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise broken(self.path, f"scheduler_config.json is not usable: {error!r}") from error
+        return zero_terminal_snr(alphas) if config.get("rescale_betas_zero_snr") else alphas, prediction
 
 
 def folder_family(folder: Path) -> Family:
