@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from talent_factory.kits.header_words import header_words
 from talent_factory.kits.keys import ModuleShape, expected_modules
-from talent_factory.kits.lora_file import header_words, lora_bytes
+from talent_factory.kits.lora_file import lora_bytes
 
 Arrays = dict[str, NDArray[Any]]
 

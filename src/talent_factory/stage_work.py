@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -218,18 +219,24 @@ def _kit_spec(
     config: TrainConfig, *, base: BaseFacts, dataset: Path, order: RenderOrder, run: Path
 ) -> KitSpec:
     from talent_factory.dataset.manifest import load_dataset
+    from talent_factory.kits.lora_file import lora_size, read_lora
     from talent_factory.kits.manifest import PromptSet
     from talent_factory.kits.pack import KitSpec
     from talent_factory.training.likeness.book import evaluation, read_choice
+    from talent_factory.training.runs import LORA_FILE
 
     data, choice = load_dataset(dataset), read_choice(run)
+    # from the tensors: what rsLoRA and a rank for convolutions make of the config stands there
+    size = lora_size(read_lora(run / LORA_FILE))
     return KitSpec(
         id=config.id,
         base_model=config.base_model,
         sdx_version=config.sdx_version,
         base_revision=base.revision,
-        rank=config.lora_rank,
-        alpha=config.alpha,
+        rank=size.rank,
+        alpha=size.alpha,
+        conv_rank=size.conv_rank,
+        conv_alpha=size.conv_alpha,
         created_at=datetime.now(UTC).replace(microsecond=0),
         token=config.token,
         prompts=PromptSet(
@@ -247,6 +254,7 @@ def _kit_spec(
         provenance={
             "dataset_sha256": data.fingerprint,
             "images": len(data.items),
+            "buckets": dict(Counter(f"{item.width}x{item.height}" for item in data.items)),
             "augmentations": data.augmented,
             "talent_factory": __version__,
         },

@@ -1,9 +1,8 @@
 """Read the tensors of a training run and write the LoRA file that a kit ships.
 
 The shipped form is kohya's: lora_down and lora_up in half precision, the true alpha in single precision, and
-a header of `ss_*` and ModelSpec 1.0.1 words (https://github.com/Stability-AI/ModelSpec) that A1111, Forge,
-ComfyUI, InvokeAI and diffusers read. Equal inputs give equal bytes. Nothing of the maker's machine is in the
-file: no path, no date but the kit's own.
+the words of `header_words.py`, which A1111, Forge, ComfyUI, InvokeAI and diffusers read. Equal inputs give
+equal bytes. Nothing of the maker's machine is in the file: no path, no date but the kit's own.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,11 +60,29 @@ def lora_bytes(tensors: Tensors, *, precision: Literal["fp16", "fp32"], words: M
         position += array.nbytes
         body += array.tobytes()
     digest = hashlib.sha256(body).hexdigest()
-    hashes = {"modelspec.hash_sha256": f"0x{digest}", "sshs_model_hash": digest}
-    document = {"__metadata__": dict(sorted({**words, **hashes}.items())), **entries}
+    plain = _header({key: text for key, text in words.items() if key.startswith("ss_")}, entries)
+    hashes = {
+        "modelspec.hash_sha256": f"0x{digest}",
+        "sshs_model_hash": digest,
+        "sshs_legacy_hash": _legacy_hash(plain, body),
+    }
+    return _header({**words, **hashes}, entries) + bytes(body)
+
+
+def _header(words: Mapping[str, str], entries: Mapping[str, Any]) -> bytes:
+    document = {"__metadata__": dict(sorted(words.items())), **entries}
     header = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + bytes(body)
+    return len(header).to_bytes(8, "little") + header
+
+
+def _legacy_hash(header: bytes, body: bytearray) -> str:
+    """kohya's old short hash: 64 KiB from the second mebibyte of the file with `ss_` words alone."""
+    start = (1 << 20) - len(header)
+    if start < 0:
+        part = header[start:] + bytes(body[: (1 << 16) + start])
+        return hashlib.sha256(part[: 1 << 16]).hexdigest()[:8]
+    return hashlib.sha256(body[start : start + (1 << 16)]).hexdigest()[:8]
 
 
 def _encode(name: str, array: NDArray[Any], precision: str) -> tuple[str, NDArray[Any]]:
@@ -79,66 +96,34 @@ def _encode(name: str, array: NDArray[Any], precision: str) -> tuple[str, NDArra
     return dtype, encoded
 
 
-def header_words(
-    *,
-    name: str,
-    base: str,
-    base_model: str,
-    rank: int,
-    alpha: float,
-    triggers: tuple[str, ...],
-    facts: Mapping[str, Any],
-    texts: Mapping[str, str],
-) -> dict[str, str]:
-    """Return the header of a LoRA file, all values text.
+class LoraSize(NamedTuple):
+    """Rank and alpha of most modules, and those of convolutions beyond 1 x 1 where they are others."""
 
-    `base` is mini, sd15 or sdxl; `facts` are training values under their config names (resolution,
-    max_train_steps, learning_rate, batch_size, seed, images …); `texts` are description, author, license,
-    tags, usage_hint and date, empty ones left out.
+    rank: int
+    alpha: float
+    conv_rank: int | None = None
+    conv_alpha: float | None = None
+
+
+def lora_size(tensors: Tensors) -> LoraSize:
+    """Return the sizes that the tensors have; rsLoRA's larger alpha is among them as a plain one.
+
+    Raises KitError when there is no module or modules of one kind differ.
     """
-    words = {
-        "ss_v2": "False",
-        "ss_base_model_version": {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0"}.get(base, "talent_mini"),
-        "ss_sd_model_name": base_model,
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": str(rank),
-        "ss_network_alpha": repr(float(alpha)),
-        "ss_network_args": "{}",
-        "ss_output_name": name,
-        "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": _ARCHITECTURES[base],
-        "modelspec.implementation": "https://github.com/Stability-AI/generative-models"
-        if base == "sdxl"
-        else "diffusers",
-        "modelspec.prediction_type": "epsilon",
-    }
-    for fact, word in _FACT_WORDS.items():
-        if facts.get(fact) is not None:
-            words[word] = str(facts[fact])
-    if isinstance(facts.get("resolution"), int):
-        side = facts["resolution"]
-        words["ss_resolution"] = f"({side}, {side})"
-        words["modelspec.resolution"] = f"{side}x{side}"
-    if triggers:
-        words["modelspec.trigger_phrase"] = triggers[0]
-        # a folder name and captions would tell about the maker's disk; the triggers are what readers look for
-        words["ss_tag_frequency"] = json.dumps(
-            {name: {word: int(facts.get("images") or 1) for word in triggers}}
+    plain: set[tuple[int, float]] = set()
+    wide: set[tuple[int, float]] = set()
+    for name, down in tensors.items():
+        if name.endswith(".lora_down.weight"):
+            alpha = tensors.get(name.removesuffix("lora_down.weight") + "alpha")
+            rank = int(down.shape[0])
+            # six digits: single precision keeps no more of a factor such as sqrt(rank)
+            size = (rank, float(rank) if alpha is None else float(f"{float(alpha):.6g}"))
+            (wide if down.ndim == 4 and down.shape[-1] > 1 else plain).add(size)
+    first = plain or wide
+    if len(first) != 1 or len(wide) > 1:
+        raise KitError(
+            f"the modules have {len(first | wide)} different ranks or alphas",
+            remedy="train again: one rank for all, and network.conv_rank for convolutions",
         )
-    words.update({f"modelspec.{key}": text for key, text in texts.items() if text})
-    return words
-
-
-_ARCHITECTURES: Mapping[str, str] = {
-    "sd15": "stable-diffusion-v1/lora",
-    "sdxl": "stable-diffusion-xl-v1-base/lora",
-    "mini": "talent-factory-mini/lora",
-}
-_FACT_WORDS: Mapping[str, str] = {
-    "max_train_steps": "ss_steps",
-    "learning_rate": "ss_learning_rate",
-    "text_encoder_lr": "ss_text_encoder_lr",
-    "batch_size": "ss_batch_size_per_device",
-    "seed": "ss_seed",
-    "images": "ss_num_train_images",
-}
+    usual, other = min(first), min(wide, default=None)
+    return LoraSize(*usual) if other in (None, usual) else LoraSize(*usual, *other)

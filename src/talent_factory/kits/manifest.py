@@ -122,6 +122,10 @@ class Metadata(Record):
     alpha: float | None = Field(
         default=None, gt=0, description="alpha of every module; scale is alpha / rank"
     )
+    conv_rank: int | None = Field(
+        default=None, ge=1, le=128, description="rank of 3 x 3 convolutions where it is not lora_rank"
+    )
+    conv_alpha: float | None = Field(default=None, gt=0, description="their alpha")
     text_encoder: bool | None = Field(default=None, description="whether the text encoder was trained too")
     subject: Subject | None = None
     eval: dict[str, Any] | None = Field(default=None, description="measured quality, with prompts and seeds")

@@ -16,8 +16,9 @@ from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.files import atomic_folder, json_text
 from talent_factory.core.records import Record
 from talent_factory.core.workspace import check_token
+from talent_factory.kits.header_words import header_words
 from talent_factory.kits.keys import base_of
-from talent_factory.kits.lora_file import Tensors, header_words, lora_bytes, read_lora
+from talent_factory.kits.lora_file import Tensors, lora_bytes, read_lora
 from talent_factory.kits.manifest import (
     BASE_FILE,
     CONTROLS_FOLDER,
@@ -63,6 +64,9 @@ class KitSpec(Record):
     base_revision: Digest | None = None
     rank: int = Field(ge=1, le=128)
     alpha: float = Field(gt=0)
+    conv_rank: int | None = Field(default=None, ge=1, le=128)
+    conv_alpha: float | None = Field(default=None, gt=0)
+    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
     default_weight: float = Field(default=1.0, ge=0, le=2)
     created_at: AwareDatetime
     token: Annotated[str, AfterValidator(_new_token)] | None = None
@@ -145,13 +149,21 @@ def _header(spec: KitSpec) -> dict[str, str]:
         rank=spec.rank,
         alpha=spec.alpha,
         triggers=_triggers(spec),
-        facts=_nameless(spec.training_config),
+        facts={
+            **_nameless(spec.training_config),
+            "images": spec.provenance.get("images"),
+            "buckets": spec.provenance.get("buckets"),
+            "prediction": spec.prediction,
+            "conv_rank": spec.conv_rank,
+            "conv_alpha": spec.conv_alpha,
+        },
         texts={
             "title": spec.id,
             "description": spec.description,
             "author": spec.author,
             "license": spec.license,
             "tags": ", ".join(spec.tags),
+            "usage_hint": f"weight {spec.default_weight:g}",
             "date": spec.created_at.isoformat(),
         },
     )
@@ -171,6 +183,8 @@ def _manifest(spec: KitSpec, files: Mapping[str, bytes], tensors: Tensors) -> Ta
         "triggers": list(_triggers(spec)),
         "base_revision": spec.base_revision,
         "alpha": spec.alpha,
+        "conv_rank": spec.conv_rank,
+        "conv_alpha": spec.conv_alpha,
         "text_encoder": any(name.startswith("lora_te") for name in tensors),
         "subject": spec.subject.model_dump(mode="json", exclude_none=True),
         "eval": spec.evaluation,

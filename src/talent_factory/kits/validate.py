@@ -36,7 +36,7 @@ from talent_factory.kits.manifest import (
     parse_prompts,
 )
 from talent_factory.kits.strict import MAX_TEXT_BYTES, StrictJsonError, parse_object
-from talent_factory.kits.weights import check_weights
+from talent_factory.kits.weights import Size, check_weights
 
 MAX_IMAGE_BYTES = 32 << 20
 MAX_IMAGE_PIXELS = 64_000_000
@@ -157,8 +157,8 @@ def _check_content(
         header,
         modules=modules,
         base=base_folder.name if base_folder else base,
-        rank=manifest.lora_rank,
-        alpha=metadata.alpha,
+        size=Size(manifest.lora_rank, metadata.alpha),
+        conv=Size(metadata.conv_rank, metadata.conv_alpha) if metadata.conv_rank else None,
         notes=notes,
     )
     if facts.alphas and metadata.text_encoder not in (None, facts.text_encoder):

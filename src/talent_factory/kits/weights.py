@@ -24,18 +24,26 @@ LARGE_DELTA = 0.5
 INSANE_DELTA = 2.0
 _CHUNK_BYTES = 2 << 20
 
-_PARTS = ("lora_down.weight", "lora_up.weight", "alpha")
+_PARTS = ("lora_down.weight", "lora_up.weight", "alpha", "dora_scale")
 _RETRAIN = "train again; talent train keeps the last good checkpoint"
 _REPACK = "pack the kit anew from the training run"
 
 
 class LoraModule(NamedTuple):
-    """The three tensors of one module, each None when absent."""
+    """The tensors of one module, each None when absent; `lengths` are DoRA's (arXiv 2402.09353)."""
 
     name: str
     down: TensorEntry | None
     up: TensorEntry | None
     alpha: TensorEntry | None
+    lengths: TensorEntry | None
+
+
+class Size(NamedTuple):
+    """Rank and alpha that a manifest states; None: no alpha is stated."""
+
+    rank: int
+    alpha: float | None
 
 
 class WeightFacts(NamedTuple):
@@ -61,22 +69,30 @@ def check_weights(
     *,
     modules: Modules,
     base: str,
-    rank: int,
-    alpha: float | None,
+    size: Size,
+    conv: Size | None,
     notes: Notes,
 ) -> WeightFacts:
-    """Note each way in which the tensors do not fit `modules`, `rank` and `alpha`, or are no sane numbers."""
+    """Note each way in which the tensors do not fit `modules` and `size`, or are no sane numbers.
+
+    `conv` is the size of convolutions that are larger than 1 x 1 where it is another one.
+    """
+
+    def size_of(module: LoraModule) -> Size:
+        return conv if conv is not None and modules[module.name].kernel > 1 else size
+
     found = list(_grouped(header, notes))
     if _wrong_base(found, modules, base, notes):
         return WeightFacts(False, ())
-    known = [module for module in found if _known(module, modules, notes)]
-    fitting = [module for module in known if _fits(module, modules[module.name], rank, notes)]
+    text_names = _text_names(modules)
+    known = [module for module in found if _known(module, modules, text_names, notes)]
+    fitting = [module for module in known if _fits(module, modules[module.name], size_of(module).rank, notes)]
     peaks = dict(_peaks(data, header))
     for name, peak in peaks.items():
         if not math.isfinite(peak):
             notes.error("not-finite", WEIGHTS_FILE, f"{name}: holds NaN or infinity", _RETRAIN)
     alphas = {module.name: _scalar(data, module.alpha) for module in fitting if module.alpha is not None}
-    usable = [m for m in fitting if _alpha_holds(m, alphas.get(m.name), alpha, notes)]
+    usable = [m for m in fitting if _alpha_holds(m, alphas.get(m.name), size_of(m).alpha, notes)]
     _check_effect(data, usable, peaks, alphas, notes)
     text = any(module.name.startswith("lora_te") for module in known)
     return WeightFacts(text, tuple(sorted(set(alphas.values()))))
@@ -88,7 +104,7 @@ def _grouped(header: Header, notes: Notes) -> Iterator[LoraModule]:
         # kohya's module names have no dots, so the first one ends the module
         name, _, part = entry.name.partition(".")
         if part not in _PARTS:
-            message = f"{entry.name[:120]!r} is no lora_down, lora_up or alpha"
+            message = f"{entry.name[:120]!r} is no lora_down, lora_up, alpha or dora_scale"
             remedy = "kits hold plain kohya LoRA tensors only; convert the file"
             notes.error("key-unknown", WEIGHTS_FILE, message, remedy)
         elif name in parts:
@@ -114,16 +130,21 @@ def _wrong_base(found: Iterable[LoraModule], modules: Modules, base: str, notes:
     return False
 
 
-def _known(module: LoraModule, modules: Modules, notes: Notes) -> bool:
+def _text_names(modules: Modules) -> str:
+    """How the base's text modules begin: one encoder is lora_te, two are lora_te1 and lora_te2."""
+    prefixes = {name.partition("_text_model")[0] for name in modules if name.startswith("lora_te")}
+    return " or ".join(f"{prefix}_text_model_" for prefix in sorted(prefixes))
+
+
+def _known(module: LoraModule, modules: Modules, text_names: str, notes: Notes) -> bool:
     if module.name in modules:
         return True
     message = f"{module.name[:120]!r} is no module of the base"
-    notes.error(
-        "key-unknown",
-        WEIGHTS_FILE,
-        message,
-        "correct base_model in talent.json or convert the file to kohya names",
-    )
+    remedy = "correct base_model in talent.json or convert the file to kohya names"
+    if module.name.startswith("lora_te"):
+        # readers that know one way of numbering text encoders pass over the other without a word
+        remedy = f"text modules of this base begin with {text_names}"
+    notes.error("key-unknown", WEIGHTS_FILE, message, remedy)
     return False
 
 
@@ -148,6 +169,8 @@ def _fits(module: LoraModule, shape: ModuleShape, rank: int, notes: Notes) -> bo
                 "shape", WEIGHTS_FILE, message, "correct base_model in talent.json or pack the kit anew"
             )
             return False
+    if module.lengths is not None and not _lengths_fit(module, shape, notes):
+        return False
     if module.alpha is None:
         remedy = "add it: readers would guess alpha = rank"
         notes.error("alpha-missing", WEIGHTS_FILE, f"{module.name}: no alpha", remedy)
@@ -161,6 +184,18 @@ def _fits(module: LoraModule, shape: ModuleShape, rank: int, notes: Notes) -> bo
         )
         return False
     return True
+
+
+def _lengths_fit(module: LoraModule, shape: ModuleShape, notes: Notes) -> bool:
+    """DoRA's lengths belong to the columns of W, as kohya's readers take them: (1, in) or (1, in, 1, 1)."""
+    entry = module.lengths
+    assert entry is not None
+    right = (1, shape.in_features) + ((1, 1) if shape.kernel else ())
+    if entry.shape == right and entry.dtype != "I64":
+        return True
+    message = f"{entry.name}: shape {list(entry.shape)}, one length for each input is {list(right)}"
+    notes.error("shape", WEIGHTS_FILE, message, "train again; lengths of outputs are for PEFT alone")
+    return False
 
 
 def _alpha_holds(module: LoraModule, value: float | None, stated: float | None, notes: Notes) -> bool:

@@ -27,7 +27,8 @@ from kit_maker import (
     write_lora,
 )
 from talent_factory.core.errors import KitError
-from talent_factory.kits.lora_file import header_words, lora_bytes, read_lora
+from talent_factory.kits.header_words import header_words
+from talent_factory.kits.lora_file import lora_bytes, read_lora
 from talent_factory.kits.pack import pack_kit
 from talent_factory.kits.validate import validate_kit
 

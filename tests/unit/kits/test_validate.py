@@ -293,9 +293,14 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "unknown module": (weights(renamed(FIRST, "lora_unet_somewhere_else")), "key-unknown"),
     "diffusers names": (weights(renamed("lora_unet_", "unet.")), "key-unknown"),
     "unknown part": (
-        weights(lambda t: t.update({f"{FIRST}.dora_scale": np.ones(4, np.float32)})),
+        weights(lambda t: t.update({f"{FIRST}.lora_mid.weight": np.ones(4, np.float32)})),
         "key-unknown",
     ),
+    "lengths of outputs": (
+        weights(lambda t: t.update({f"{FIRST}.dora_scale": np.ones((32, 1, 1, 1), np.float32)})),
+        "shape",
+    ),
+    "numbered text encoder": (weights(renamed("lora_te_", "lora_te1_")), "key-unknown"),
     "no up": (weights(without("lora_up.weight")), "pair-missing"),
     "no down": (weights(without("lora_down.weight")), "pair-missing"),
     "alpha alone": (

@@ -5,6 +5,8 @@ model, what it takes the file for, and when it refuses. diffusers, which can be 
 file instead: `talent_factory.foundry.conform`.
 """
 
+from __future__ import annotations
+
 from talent_factory.kits.conform.judge import RULE_TOOLS, TOOLS, conform_by_rules
 from talent_factory.kits.conform.lora import LoraFile, open_lora
 from talent_factory.kits.conform.report import ConformReport, ToolReport
