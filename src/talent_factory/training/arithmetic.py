@@ -61,8 +61,12 @@ class Work:
     backward: float = 0.0
     outside: int = 0
     """Kept outside all segments."""
+    products: int = 0
+    """Products and convolutions of the frozen model, hence how many calls a forward takes."""
     largest: int = 0
     """The largest single activation."""
+    largest_weight: int = 0
+    """The largest single weight."""
     segments: list[Segment] = field(default_factory=list)
 
     @property
@@ -130,8 +134,10 @@ class Counter:
         `live` says whether the gradient of its input is wanted; where the walk stands if None.
         """
         work, flows = self.work, self.live if live is None else live
+        work.products += 1
         weights = inputs * outputs * kernel**2
         work.parameters += weights + (outputs if bias else 0)
+        work.largest_weight = max(work.largest_weight, weights)
         work.forward += 2.0 * weights * positions
         work.backward += 2.0 * weights * positions if flows else 0.0
         rank = self.adaption.width(group, kernel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,8 @@ from pydantic import Field, field_validator, model_validator
 from talent_factory.core.config import load_yaml, parse
 from talent_factory.core.errors import UsageError
 from talent_factory.core.records import Record
-from talent_factory.core.workspace import check_id, check_token
+from talent_factory.core.workspace import Workspace, check_id, check_token
+from talent_factory.quality import Quality
 from talent_factory.training.options import (
     CaptionKeys,
     ChooseKeys,
@@ -22,6 +24,7 @@ from talent_factory.training.options import (
     Targets,
     ValidationKeys,
 )
+from talent_factory.training.presets import Preset
 
 LearningRateCurve = Literal["cosine", "linear", "constant"]
 Mode = Literal["crop", "letterbox", "bucket"]
@@ -95,6 +98,12 @@ class TrainConfig(Record):
         None, ge=1, le=64, description="Such prompts in a step; half a batch if unset."
     )
     prior_prompts: tuple[str, ...] = Field((), description="Those prompts; the base's own list if empty.")
+    regular_weight: float = Field(
+        1.0,
+        ge=0.0,
+        le=100.0,
+        description="How much pictures of the class in general count (reg folders).",
+    )
     mode: Mode = Field("crop", description="How images of other shapes are made to fit.")
 
     sample_every: int | None = Field(
@@ -122,6 +131,20 @@ class TrainConfig(Record):
         True, description="On a GPU: replay the step as one captured graph; false computes it op by op."
     )
     device: Device = Field("auto", description="Where to train.")
+    quiet: bool | None = Field(
+        None,
+        description="Four threads and, on an Apple GPU, low memory watermarks; there it is on if unset.",
+    )
+    preset: Preset | None = Field(
+        None, description="standard, fast or quality: values for the keys that are not written here."
+    )
+    quality: Quality | None = Field(
+        None, description="draft, standard or best: steps, rank and rates from the number of images."
+    )
+    profile: Literal["auto", "off"] | None = Field(
+        None,
+        description="auto derives batch, precision and memory from the device; auto with preset or quality.",
+    )
 
     captions: CaptionKeys = Field(CaptionKeys(), description="What happens to captions.")
     noise: NoiseKeys = Field(NoiseKeys(), description="How noise is drawn.")
@@ -188,14 +211,31 @@ class TrainConfig(Record):
 NEUTRAL_KEYS = frozenset(
     {
         "train_data_dir", "negatives", "description", "tags", "author", "license", "sample_every",
-        "sample_prompts", "checkpoint_every", "keep_checkpoints", "tensorboard", "wandb",
+        "sample_prompts", "checkpoint_every", "keep_checkpoints", "tensorboard", "wandb", "quiet", "preset",
+        "quality", "profile",
     }
 )  # fmt: skip
 
 
-def load_train_config(path: Path) -> TrainConfig:
-    """Read a YAML config. Raises ConfigError that names every unknown, missing or impossible key at once."""
-    return parse(TrainConfig, load_yaml(path), source=str(path))
+def load_train_config(
+    path: Path, *, choices: Mapping[str, str] | None = None, place: Workspace | None = None
+) -> TrainConfig:
+    """Read a YAML config and fill the keys that its `preset`, `quality` and `profile` stand for.
+
+    `choices` takes the place of what the file says of those three; a relative folder of images is looked for
+    in `place` too. Raises ConfigError that names every unknown, missing or impossible key at once.
+    """
+    return explained_config(path, choices=choices, place=place)[0]
+
+
+def explained_config(
+    path: Path, *, choices: Mapping[str, str] | None = None, place: Workspace | None = None
+) -> tuple[TrainConfig, tuple[str, ...]]:
+    """The same config, and why each filled key has its value."""
+    from talent_factory.training.filling import filled
+
+    chosen = filled({**load_yaml(path), **(choices or {})}, source=str(path), place=place)
+    return parse(TrainConfig, chosen.values, source=str(path)), chosen.reasons
 
 
 def _checked(check: Any, value: str) -> str:

@@ -3,55 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from talent_factory.core.errors import BaseError
 from talent_factory.core.files import read_json
 from talent_factory.core.records import Record
 from talent_factory.training.arithmetic import BASE_ALONE, Adaption, Work, text_work, unet_work
+from talent_factory.training.checkpoint_header import embedded_shapes, read_header
+from talent_factory.training.families.shapes import PARTS, Config
 from talent_factory.training.picture_arithmetic import PictureWork, picture_work
-
-_MINI = Path(__file__).resolve().parents[1] / "assets" / "mini"
-
-# The true dimensions of the public models, as their diffusers folders state them.
-_CLIP_L: Mapping[str, Any] = {
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "vocab_size": 49408,
-}
-_CLIP_G: Mapping[str, Any] = {
-    "hidden_size": 1280,
-    "intermediate_size": 5120,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 20,
-    "vocab_size": 49408,
-    "projection_dim": 1280,
-    "projects": True,
-}
-_VAE: Mapping[str, Any] = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2}
-_SD15: Mapping[str, Any] = {
-    "block_out_channels": [320, 640, 1280, 1280],
-    "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
-    "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
-    "layers_per_block": 2,
-    "cross_attention_dim": 768,
-    "attention_head_dim": 8,
-}
-_SDXL: Mapping[str, Any] = {
-    "block_out_channels": [320, 640, 1280],
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-    "layers_per_block": 2,
-    "transformer_layers_per_block": [1, 2, 10],
-    "cross_attention_dim": 2048,
-    "attention_head_dim": [5, 10, 20],
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "projection_class_embeddings_input_dim": 2816,
-}
+from talent_factory.training.resolve import FoundBase, resolve_base
 
 
 class BaseShape(Record):
@@ -98,42 +59,44 @@ class BaseShape(Record):
 def base_shape(base_model: str, sdx_version: str) -> BaseShape:
     """The shape of the base that a config names; nothing is downloaded, no weights are read.
 
-    A folder in diffusers form states it; anything else has the dimensions of its generation. Raises BaseError
-    when the folder's configuration cannot be understood.
+    Where the base is not on this machine, it has the dimensions of its generation. Raises BaseError when its
+    configuration cannot be understood.
     """
-    folder = _MINI if base_model == "mini" else Path(base_model).expanduser()
-    if (folder / "unet" / "config.json").is_file():
-        return _folder_shape(folder, mini=base_model == "mini")
-    if sdx_version == "xl":
-        return BaseShape(
-            family="sdxl", unet=dict(_SDXL), texts=(dict(_CLIP_L), dict(_CLIP_G)), vae=dict(_VAE)
-        )
-    return BaseShape(family="sd15", unet=dict(_SD15), texts=(dict(_CLIP_L),), vae=dict(_VAE))
-
-
-def _folder_shape(folder: Path, *, mini: bool) -> BaseShape:
-    parts = [name for name in ("text_encoder", "text_encoder_2") if (folder / name / "config.json").is_file()]
-    unet = read_json(folder / "unet" / "config.json")
-    texts = tuple(_text(read_json(folder / name / "config.json")) for name in parts)
     try:
-        shape = BaseShape(
-            family="mini" if mini else "sdxl" if len(texts) > 1 else "sd15",
-            unet=unet,
-            texts=texts,
-            vae=read_json(folder / "vae" / "config.json"),
-        )
+        found = resolve_base(base_model)
+        parts = _parts(found)
+    except BaseError:
+        return _shape(PARTS["sdxl" if sdx_version == "xl" else "sd15"], family=_family(sdx_version))
+    family = "mini" if found.form == "mini" else found.family
+    try:
+        shape = _shape(parts, family=family)
         side = 8 * shape.pixels_per_latent
         shape.unet_work(height=side, width=side)
         shape.picture_work(height=side, width=side)
         shape.text_work()
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise BaseError(
-            f"the base in {folder} has parts of an unknown shape: {error}",
+            f"the base in {found.path} has parts of an unknown shape: {error}",
             remedy="use a Stable Diffusion 1.5 or SDXL model in diffusers form",
         ) from None
     return shape
 
 
-def _text(config: dict[str, Any]) -> dict[str, Any]:
-    classes = config.get("architectures") or ()
-    return {**config, "projects": any("WithProjection" in str(name) for name in classes)}
+def _parts(found: FoundBase) -> Mapping[str, Config]:
+    """The configuration of each part, as the base itself or its family states it."""
+    if found.form == "checkpoint":
+        return embedded_shapes(read_header(found.path)) or PARTS[found.family]
+    names = ("unet", "vae", "text_encoder", "text_encoder_2")
+    files = {name: found.path / name / "config.json" for name in names}
+    return {name: read_json(path) for name, path in files.items() if path.is_file()}
+
+
+def _shape(parts: Mapping[str, Config], *, family: Literal["mini", "sd15", "sdxl"]) -> BaseShape:
+    texts = [dict(parts[name]) for name in ("text_encoder", "text_encoder_2") if name in parts]
+    if len(texts) > 1:
+        texts[1]["projects"] = True  # SDXL reads the projected summary of its second encoder
+    return BaseShape(family=family, unet=dict(parts["unet"]), texts=tuple(texts), vae=dict(parts["vae"]))
+
+
+def _family(sdx_version: str) -> Literal["sd15", "sdxl"]:
+    return "sdxl" if sdx_version == "xl" else "sd15"
