@@ -81,7 +81,8 @@ def wandb_board(run: Path, *, project: str | None, config: Mapping[str, Any]) ->
 
     `WANDB_MODE=offline` keeps everything in `run/wandb`, to be sent later by `wandb sync`. A resumed run goes
     on under the id that it began with. Besides figures and samples it is told `config`: no code, packages,
-    host name or statistics of the machine. Raises UsageError when W&B is not installed or nobody is logged in.
+    host name or statistics of the machine. Raises UsageError when W&B is not installed or nobody is known to
+    it.
     """
     if project is None:
         yield SilentReporter()

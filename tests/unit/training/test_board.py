@@ -116,7 +116,7 @@ def test_the_real_wandb_works_offline_and_sends_nothing(tmp_path: Path) -> None:
     own = (tmp_path / "wandb" / "id").read_text()
     logs = [path.read_bytes() for folder in folders for path in folder.glob("*.wandb")]
     assert len(logs) == 2
-    assert all(folder.name.endswith(own) for folder in folders)
+    assert all(f"-{own}" in folder.name for folder in folders)
     for log in logs:
         assert _field(tmp_path.name) in log
         for word in (b"train/loss", b"validation/loss", b"0.0625", b"lora_rank", b"samples"):
