@@ -14,12 +14,13 @@ from torch import Tensor
 
 from talent_factory.core.errors import ConfigError
 from talent_factory.core.files import read_json, sha256_file
+from talent_factory.training.families.parts import quiet_transformers
 from talent_factory.training.likeness.encoders import Pictures, Vectors, resized, unit
 from talent_factory.training.likeness.records import Shot
 
 # Of the images that the models were trained on; a folder with a preprocessor_config.json says its own.
 _DINO_MEAN, _DINO_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _BATCH = 16
 WEIGHTS = "model.safetensors"
 
@@ -60,7 +61,7 @@ class ClipEncoder:
         except (OSError, ValueError, KeyError) as error:
             raise _unreadable(folder, "clip", error) from None
         side = int(self._model.config.vision_config.image_size)
-        self._frame = Frame.of(folder, side=side, mean=_CLIP_MEAN, std=_CLIP_STD)
+        self._frame = Frame.of(folder, side=side, mean=CLIP_MEAN, std=CLIP_STD)
         self.name = f"clip {folder.name}"
         self.revision = sha256_file(folder / WEIGHTS)
 
@@ -142,9 +143,10 @@ def load(folder: Path, kind: Any, *, name: str, device: str) -> Any:
             remedy=f"name a local folder with a {name} model in transformers form, saved as safetensors",
         )
     try:
-        model, report = kind.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        with quiet_transformers():
+            model, report = kind.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
         if report["missing_keys"]:
             raise ValueError(f"it lacks the weights of {sorted(report['missing_keys'])[0]}")
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
