@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from kit_maker import CREATED, make_tensors, write_lora
+from talent_factory.kits.keys import folder_modules
 from talent_factory.kits.manifest import PromptSet
 from talent_factory.kits.pack import KitSpec, pack_kit
 
@@ -21,9 +24,16 @@ def add_kit(
     token: str | None = None,
     rank: int = 2,
     seed: int = 0,
+    dora: bool = False,
 ) -> Path:
-    """Pack a valid kit of random weights; the same arguments give the same kit."""
+    """Pack a valid kit of random weights; the same arguments give the same kit.
+
+    With `dora` every input's weights have the length 2.
+    """
     tensors = make_tensors(base_folder, rank=rank, alpha=2.0, seed=seed)
+    for name, shape in folder_modules(base_folder).items() if dora else ():
+        tail = (1, 1) if shape.kernel else ()
+        tensors[f"{name}.dora_scale"] = np.full((1, shape.in_features, *tail), 2.0, np.float32)
     lora = write_lora(root.parent / f"{talent_id}.safetensors", tensors)
     spec = KitSpec(
         id=talent_id,

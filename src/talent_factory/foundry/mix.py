@@ -66,11 +66,27 @@ def mixed(base: Base, ingredients: Sequence[Ingredient]) -> Iterator[None]:
     """
     check_same_base(ingredients)
     ordered = sorted(ingredients, key=lambda ingredient: (ingredient.kit.sha256, ingredient.weight))
-    tensors = combine([(_read(ingredient), ingredient.weight) for ingredient in ordered])
+    parts = [(_read(ingredient), ingredient.weight) for ingredient in ordered]
+    tensors, weight = parts[0] if _lengths_alone(parts) else (combine(parts), 1.0)
     with ExitStack() as merges:
         for prefix, module in base.modules():
-            merges.enter_context(merge_into(module, tensors, prefix=prefix))
+            merged = merge_into(module, tensors, weight, prefix=prefix, name=base.lora_name)
+            merges.enter_context(merged)
         yield
+
+
+def _lengths_alone(parts: Sequence[tuple[Mapping[str, Tensor], float]]) -> bool:
+    """Whether there is one kit and it has DoRA's lengths, which divide: no sum of matrices stands for it.
+
+    Raises KitError when such a kit is to be mixed with others.
+    """
+    if not any(name.endswith(".dora_scale") for tensors, _ in parts for name in tensors):
+        return False
+    if len(parts) > 1:
+        raise KitError(
+            "a kit trained with DoRA cannot be mixed exactly", remedy="use it alone, or train without dora"
+        )
+    return True
 
 
 def _read(ingredient: Ingredient) -> dict[str, Tensor]:

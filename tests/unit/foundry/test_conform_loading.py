@@ -14,6 +14,7 @@ from talent_factory.foundry.conform import TOLERANCE, conform, family_of, hollow
 from talent_factory.kits.conform import TOOLS, open_lora
 from talent_factory.kits.conform.family import FamilyName
 from talent_factory.kits.keys import expected_modules, unet_config, unet_paths
+from talent_factory.kits.peft_form import write_peft_folder
 from talent_factory.training.families import Base, load_base
 
 
@@ -43,6 +44,14 @@ def test_the_scale_is_compared_too(tmp_path: Path) -> None:
     file = open_lora(write_arrays(tmp_path / "kit.safetensors", arrays))
     own = load_in_diffusers(file, hollow_parts("sd15"))
     assert (own.verdict, own.difference) == ("full", 0.0)
+
+
+@pytest.mark.parametrize("base", ["sd15", "sdxl"])
+def test_the_peft_folder_is_loaded_fully(tmp_path: Path, base: FamilyName) -> None:
+    path = write_peft_folder(tmp_path, kohya_arrays(base, rank=2, alpha=1.0), base=base)
+    own = load_in_diffusers(open_lora(path), hollow_parts(base))
+    assert (own.verdict, own.unmatched, own.difference) == ("full", 0, 0.0)
+    assert own.matched == len(kohya_arrays(base, rank=1)) // 3
 
 
 def test_outputs_are_ours_and_the_base_comes_back_as_it_was(tmp_path: Path, mini: Base) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from foundry_maker import IDENTITY, add_kit
 from talent_factory.core.errors import KitError
-from talent_factory.foundry.discover import Ingredient, Kit
+from talent_factory.foundry.discover import Ingredient, Kit, load_kit
 from talent_factory.foundry.mix import combine, mixed
 from talent_factory.training.families.port import Base
-from talent_factory.training.lora import low_rank_delta
+from talent_factory.training.lora import low_rank_delta, target_layers
 
 WEIGHTS = st.floats(-2, 2, width=32)
 
@@ -92,3 +95,23 @@ def test_nothing_mixed_is_the_base(base: Base, identity: Kit) -> None:
     for use in ([], [Ingredient(kit=identity, weight=0.0)]):
         with mixed(base, use):
             assert all(torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
+
+
+def test_a_dora_kit_brings_its_lengths_and_cannot_be_mixed(
+    base: Base, base_folder: Path, style: Kit, tmp_path: Path
+) -> None:
+    add_kit(tmp_path, base_folder, IDENTITY, revision=base.revision, token="dot_test", dora=True)
+    alone = Ingredient(kit=load_kit(tmp_path, IDENTITY, base_folder=base_folder), weight=1.0)
+    before = bits(base)
+    with mixed(base, [alone]):
+        layers = [layer for _, module in base.modules() for _, layer in target_layers(module)]
+        assert len(layers) > 10
+        for layer in layers:
+            columns = layer.weight.detach().float().transpose(0, 1).flatten(1).norm(dim=1)
+            torch.testing.assert_close(columns, torch.full_like(columns, 2.0), rtol=1e-3, atol=1e-3)
+    assert all(torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
+    with (
+        pytest.raises(KitError, match="DoRA"),
+        mixed(base, [alone, Ingredient(kit=style, weight=0.5)]),
+    ):
+        pass
