@@ -12,9 +12,6 @@ from talent_factory.training.families.port import Base
 from talent_factory.training.flat import FlatParameters
 from talent_factory.training.lora import UNET_PREFIX, LoraNetwork, attach
 
-# The share of the UNet's learning rate that a text encoder takes when nothing else is said.
-_TEXT_SHARE = 0.1
-
 
 class Adapters:
     """The networks of a run in a fixed order, with all their numbers in flat vectors."""
@@ -51,8 +48,7 @@ def attach_adapters(base: Base, config: TrainConfig) -> Adapters:
     """Put fresh networks into `base` as the config says."""
     plan = [(base.unet, UNET_PREFIX, config.learning_rate)]
     if config.train_text_encoder:
-        rate = config.text_encoder_lr or config.learning_rate * _TEXT_SHARE
-        plan += [(module, prefix, rate) for prefix, module in base.text_encoders]
+        plan += [(module, prefix, config.text_rate) for prefix, module in base.text_encoders]
     networks = [
         attach(
             module,

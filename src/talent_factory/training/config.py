@@ -31,6 +31,11 @@ Mode = Literal["crop", "letterbox", "bucket"]
 Precision = Literal["fp32", "bf16", "fp16", "fp8"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
+# The share of the UNet's learning rate that a text encoder takes when nothing else is said.
+_TEXT_SHARE = 0.1
+# Below this a learning rate was meant for another optimiser, not as a factor of Prodigy's own estimate.
+_LEAST_FACTOR = 0.01
+
 
 class TrainConfig(Record):
     """One training, complete and frozen; a run keeps a copy and refuses to go on with another one."""
@@ -65,6 +70,10 @@ class TrainConfig(Record):
     author: str = Field("", max_length=200, description="Who made it.")
     license: str = Field(
         "", max_length=200, description="Licence of the kit, as an SPDX name where there is one."
+    )
+
+    consent: Literal["self", "written"] | None = Field(
+        None, description="A real person is shown who agreed, self or written; unset for any other."
     )
 
     lora_alpha: float | None = Field(
@@ -165,6 +174,13 @@ class TrainConfig(Record):
         return float(self.lora_rank) if self.lora_alpha is None else self.lora_alpha
 
     @property
+    def text_rate(self) -> float:
+        """Peak learning rate of the text encoder; prodigy finds one for all layers."""
+        if self.text_encoder_lr is not None:
+            return self.text_encoder_lr
+        return self.learning_rate * (1.0 if self.optimizer.name == "prodigy" else _TEXT_SHARE)
+
+    @property
     def sample_interval(self) -> int:
         """Steps between samples, 0 for none."""
         return max(1, self.max_train_steps // 4) if self.sample_every is None else self.sample_every
@@ -206,11 +222,29 @@ class TrainConfig(Record):
             )
         return self
 
+    @model_validator(mode="after")
+    def _optimizer_can_do_it(self) -> TrainConfig:
+        name = self.optimizer.name
+        if name == "prodigy" and self.learning_rate < _LEAST_FACTOR:
+            raise ValueError(
+                "optimizer.name prodigy finds the rate itself and multiplies it by learning_rate "
+                f"{self.learning_rate:g}: write learning_rate: 1"
+            )
+        text_differs = self.train_text_encoder and self.text_rate != self.learning_rate
+        if name == "prodigy" and (text_differs or self.optimizer.lora_plus != 1.0):
+            raise ValueError(
+                "optimizer.name prodigy finds one rate for all layers: write optimizer.lora_plus: 1 and no "
+                "text_encoder_lr"
+            )
+        if name == "adamw-schedulefree" and self.ema is not None:
+            raise ValueError("optimizer.name adamw-schedulefree averages the weights itself: write ema: null")
+        return self
+
 
 # Keys that change what is shown or kept, never a number that training computes: a run may go on with others.
 NEUTRAL_KEYS = frozenset(
     {
-        "train_data_dir", "negatives", "description", "tags", "author", "license", "sample_every",
+        "train_data_dir", "negatives", "description", "tags", "author", "license", "consent", "sample_every",
         "sample_prompts", "checkpoint_every", "keep_checkpoints", "tensorboard", "wandb", "quiet", "preset",
         "quality", "profile",
     }

@@ -51,20 +51,6 @@ def training_schedule(keys: NoiseKeys, alphas_cumprod: Tensor, prediction: Predi
     return zero_terminal_snr(alphas_cumprod)
 
 
-def denoised(
-    prediction: Prediction, estimate_BCHW: Tensor, noisy_BCHW: Tensor, alpha: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The image and the noise that an estimate at signal share `alpha` means: two (B, C, H, W).
-
-    `alpha` is alphas_cumprod at the timestep, 0-dim or (B, 1, 1, 1). A model of the noise says nothing of the
-    image at alpha 0; one of the velocity does.
-    """
-    signal, spread = alpha.sqrt(), (1.0 - alpha).sqrt()
-    if prediction == "epsilon":
-        return (noisy_BCHW - spread * estimate_BCHW) / signal, estimate_BCHW
-    return signal * noisy_BCHW - spread * estimate_BCHW, signal * estimate_BCHW + spread * noisy_BCHW
-
-
 def add_noise(
     latents_BCHW: Tensor, noise_BCHW: Tensor, alphas_cumprod: Tensor, timesteps_B: Tensor
 ) -> Tensor:

@@ -21,7 +21,6 @@ from talent_factory.training.objectives import (
 from talent_factory.training.options import LossKeys
 from talent_factory.training.schedule import (
     add_noise,
-    denoised,
     learning_rate_factor,
     signal_to_noise,
     v1_alphas_cumprod,
@@ -30,6 +29,14 @@ from talent_factory.training.schedule import (
 
 ALPHAS = v1_alphas_cumprod()
 PLAIN = LossKeys(weighting="none")
+
+
+def denoised(prediction: str, estimate: Tensor, noisy: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """The image and the noise that an estimate at signal share `alpha` means."""
+    signal, spread = alpha.sqrt(), (1.0 - alpha).sqrt()
+    if prediction == "epsilon":
+        return (noisy - spread * estimate) / signal, estimate
+    return signal * noisy - spread * estimate, signal * estimate + spread * noisy
 
 
 def _normal(seed: int, *shape: int) -> Tensor:

@@ -88,3 +88,28 @@ def test_a_style_needs_no_token(tmp_path: Path) -> None:
 def test_every_field_is_explained() -> None:
     assert all(field.description for field in TrainConfig.model_fields.values())
     assert set(TrainConfig.model_fields) >= NEUTRAL_KEYS
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "extra", "said"),
+    [
+        ("1e-4", "optimizer: {name: prodigy}", "write learning_rate: 1"),
+        ("1", "optimizer: {name: prodigy, lora_plus: 4}", "one rate for all layers"),
+        ("1", "optimizer: {name: prodigy}\ntrain_text_encoder: true\ntext_encoder_lr: 0.5", "one rate"),
+        ("1e-4", "optimizer: {name: adamw-schedulefree}\nema: 0.99", "averages the weights itself"),
+    ],
+)
+def test_what_an_optimiser_cannot_do_is_said(
+    tmp_path: Path, learning_rate: str, extra: str, said: str
+) -> None:
+    text = GOOD.replace("learning_rate: 1e-4", f"learning_rate: {learning_rate}") + extra + "\n"
+    with pytest.raises(ConfigError, match=said):
+        _load(tmp_path, text)
+
+
+def test_the_text_encoder_has_its_own_rate_but_for_prodigy(tmp_path: Path) -> None:
+    text = GOOD + "train_text_encoder: true\n"
+    assert _load(tmp_path, text).text_rate == pytest.approx(1e-5)
+    assert _load(tmp_path, text + "text_encoder_lr: 3e-5\n").text_rate == 3e-5
+    own = text.replace("learning_rate: 1e-4", "learning_rate: 1") + "optimizer: {name: prodigy}\n"
+    assert _load(tmp_path, own).text_rate == 1.0
