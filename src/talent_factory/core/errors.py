@@ -17,6 +17,8 @@ TalentError (1)
 │   └── ResultExpired        the finished image is no longer there
 ├── StorageError       an object store refused or failed
 ├── TrainingDiverged   the loss left the finite numbers
+├── TrainingBroken     a check of ours found that training does not do what it says
+├── TrainingTooLarge   the memory is too small, also for the smallest pieces
 ├── WorkspaceBusy      another process holds the lock
 ├── DiskFull           the file system took no more bytes
 ├── ResumeRefused (3)  config or data changed since the run began
@@ -122,6 +124,14 @@ class StorageError(TalentError):
 
 class TrainingDiverged(TalentError):
     """The loss left the finite numbers; the last good checkpoint is kept."""
+
+
+class TrainingBroken(TalentError):
+    """A check found that training does not do what it says, such as a model that no gradient reaches."""
+
+
+class TrainingTooLarge(TalentError):
+    """The memory does not hold even one image at a time; the last good checkpoint is kept."""
 
 
 class WorkspaceBusy(TalentError):
