@@ -32,6 +32,8 @@ class SizeBank:
     mean: Tensor
     deviation: Tensor
     masks: Tensor | None
+    weights: Tensor
+    """(m n,): how much each image counts."""
 
     @property
     def images(self) -> int:
@@ -44,22 +46,28 @@ class SizeBank:
 
 
 def build_banks(
-    latents: LatentSet, masks: Sequence[tuple[Tensor, Tensor]] | None, *, device: torch.device
+    latents: LatentSet,
+    masks: Sequence[tuple[Tensor, Tensor]] | None,
+    *,
+    weights: Sequence[float] | None = None,
+    device: torch.device,
 ) -> dict[Size, SizeBank]:
-    """One bank a size; `masks` are (1, h, w) weights of each item, plain and mirrored."""
+    """One bank a size; `masks` are (1, h, w) weights of each item, plain and mirrored, `weights` one each."""
     banks = {}
     for size in sorted(set(latents.sizes)):
         items = [item for item, own in enumerate(latents.sizes) if own == size]
         posteriors = [side[item] for side in latents.sides() for item in items]
-        weights = None
+        sides = range(len(latents.sides()))
+        own_masks = None
         if masks is not None:
-            sides = range(len(latents.sides()))
-            weights = torch.stack([masks[item][side] for side in sides for item in items]).to(device)
+            own_masks = torch.stack([masks[item][side] for side in sides for item in items]).to(device)
+        shares = [1.0 if weights is None else weights[item] for _ in sides for item in items]
         banks[size] = SizeBank(
             places={item: place for place, item in enumerate(items)},
             mean=torch.stack([p.mean for p in posteriors]).to(device),
             deviation=torch.stack([p.std for p in posteriors]).to(device),
-            masks=weights,
+            masks=own_masks,
+            weights=torch.tensor(shares, device=device),
         )
     return banks
 

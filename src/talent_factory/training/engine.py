@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from talent_factory.training.ema import MovingAverage
 from talent_factory.training.flat import FlatParameters
 from talent_factory.training.goal import Goal
 from talent_factory.training.parallel import World
 from talent_factory.training.ring import Ring
+from talent_factory.training.scaler import LossScaler
 from talent_factory.training.windows import Batch, Windows
 
 
@@ -27,6 +29,9 @@ class Engine:
     world: World
     accumulation: int
     max_grad_norm: float
+    average: MovingAverage | None = None
+    scaler: LossScaler | None = None
+    """For fp16, whose small gradients would vanish."""
     run_batch: Callable[[Batch], None] = field(init=False)
     """Adds a batch's gradients and figures; a captured graph may take its place."""
     figures: Tensor = field(init=False)
@@ -43,13 +48,28 @@ class Engine:
         for part in range(self.accumulation):
             self.run_batch(self.windows.batch(number * self.accumulation + part))
         self.world.add_up([*self.flat.gradients(), self.figures])
-        norm = self.flat.clip(self.max_grad_norm)
-        self.optimizer.step()
-        self.flat.refresh()
+        norm = self._apply()
         self.ring.write(number, torch.cat([self.figures, norm[None]]))
 
     def add_batch(self, batch: Batch) -> None:
         """Add the gradients of one batch into the flat vectors, and its figures."""
         loss, values = self.goal(batch)
-        (loss / self.accumulation).backward()
+        loss = loss / self.accumulation
+        (loss if self.scaler is None else self.scaler.scaled(loss)).backward()
         self.figures.add_(values, alpha=1.0 / self.accumulation)
+
+    def _apply(self) -> Tensor:
+        """Clip, move the weights and all that follows them; returns the gradients' norm, 0-dim."""
+        if self.scaler is None:
+            norm = self.flat.clip(self.max_grad_norm)
+            self.optimizer.step()
+        else:
+            self.scaler.unscale(self.flat.gradients())
+            norm = self.scaler.judged(self.flat.clip(self.max_grad_norm))
+            self.scaler.step(self.optimizer)
+        self.flat.refresh()
+        if self.average is not None:
+            self.average.update(skipped=None if self.scaler is None else self.scaler.overflow)
+        if self.scaler is not None:
+            self.scaler.update()
+        return norm

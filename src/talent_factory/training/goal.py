@@ -75,7 +75,7 @@ class Goal:
             mask_B1HW=None if bank.masks is None else bank.masks[batch.rows_B],
             widths_B=self.widths_T[batch.timesteps_B],
         )
-        return errors_B.sum() / self.batch
+        return (errors_B * bank.weights[batch.rows_B]).sum() / self.batch
 
     def _preserve(self, adapted: Tensor, noisy: Tensor, batch: Batch) -> Tensor:
         if not len(batch.classes_E):

@@ -20,6 +20,8 @@ from talent_factory.training import runs
 from talent_factory.training.board import board
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.families import load_base
+from talent_factory.training.likeness.checkpoint import strength_of
+from talent_factory.training.likeness.study import Study
 from talent_factory.training.machine import choose_device, reproducible, this_machine
 from talent_factory.training.parallel import World, world
 from talent_factory.training.runs import RunRecord, TrainResult
@@ -141,16 +143,37 @@ def _train(
         session = set_up(record, run, world=world, reporter=reporter)
         saver = Saver(session, run, reporter=reporter)
         try:
-            _steps(session, saver, run, reporter=reporter, stop=stop)
-            return _finish(record, session, saver, run, reporter)
+            study = _study(record, session, run, reporter=reporter)
+            last = _steps(session, saver, study, run, reporter=reporter, stop=stop)
+            return _finish(record, session, saver, study, last=last, run=run, reporter=reporter)
         finally:
             saver.close()
             session.adapters.detach()
 
 
-def _steps(session: Session, saver: Saver, run: Path, *, reporter: Reporter, stop: StopSignal) -> None:
-    """All steps that are still to do."""
+def _study(record: RunRecord, session: Session, run: Path, *, reporter: Reporter) -> Study | None:
+    """Who measures the checkpoints, when the config asks for it; of several processes the first."""
+    if not record.config.choose.measure or not session.world.first:
+        return None
+    dataset = Path(record.dataset)
+    return Study(
+        session.base,
+        config=record.config,
+        manifest=load_dataset(dataset),
+        dataset=dataset,
+        run=run,
+        held_out=session.held_out,
+        progress=reporter,
+    )
+
+
+def _steps(
+    session: Session, saver: Saver, study: Study | None, run: Path, *, reporter: Reporter, stop: StopSignal
+) -> int:
+    """All steps that are still to do; returns the number of the last one."""
     config, total, ring = session.config, session.config.max_train_steps, session.engine.ring
+    if _enough(session, study, saver.step):
+        return saver.step
     for step in range(saver.step, total):
         if session.world.any(stop.requested):
             _note_figures(session, saver, reporter)
@@ -170,6 +193,24 @@ def _steps(session: Session, saver: Saver, run: Path, *, reporter: Reporter, sto
         _draw_samples(session, run, done, reporter)
         if saving:
             saver.save(done)
+            if _enough(session, study, done):
+                return done
+    return total
+
+
+def _enough(session: Session, study: Study | None, step: int) -> bool:
+    """Measure the checkpoint of `step`, and say whether more steps would not help; the same after a kill.
+
+    A step at which a stop was asked for is no measuring point: an unstopped run would not have it.
+    """
+    config = session.config
+    due = step % config.checkpoint_every == 0 or step == config.max_train_steps
+    enough = False
+    if study is not None and step and due:
+        with session.shipping():
+            study.measure(step, session.adapters.state(), strength_of(session.adapters.networks))
+        enough = study.should_stop(step)
+    return config.choose.measure and session.world.any(enough)
 
 
 def _note_figures(session: Session, saver: Saver, reporter: Reporter) -> None:
@@ -193,7 +234,8 @@ def _draw_samples(session: Session, run: Path, done: int, reporter: Reporter) ->
     if not _sample_due(session.config, done) or not session.world.first:
         return
     path = run / runs.SAMPLES / f"step_{done:08d}.png"
-    sample_strip(session.base, prompts=session.sample_prompts, seed=session.config.seed, path=path)
+    with session.shipping():
+        sample_strip(session.base, prompts=session.sample_prompts, seed=session.config.seed, path=path)
     reporter.event("sample", step=done, path=str(path), prompts=list(session.sample_prompts))
 
 
@@ -211,14 +253,26 @@ def _require_finite(values: Mapping[str, float], step: int, config: TrainConfig,
     )
 
 
-def _finish(record: RunRecord, session: Session, saver: Saver, run: Path, reporter: Reporter) -> TrainResult:
-    """Write the LoRA and the result."""
+def _finish(
+    record: RunRecord,
+    session: Session,
+    saver: Saver,
+    study: Study | None,
+    *,
+    last: int,
+    run: Path,
+    reporter: Reporter,
+) -> TrainResult:
+    """Write the LoRA, chosen or last, and the result."""
     if not session.world.first:
         session.world.wait()
         return read_record(run / runs.RESULT_FILE, TrainResult)
     lora = run / runs.LORA_FILE
-    with atomic_path(lora) as temporary:
-        save_file(session.adapters.state(), temporary)
+    if study is not None:
+        study.finish(last, strength_of(session.adapters.networks), session.adapters.load_state)
+    else:
+        with session.shipping(), atomic_path(lora) as temporary:
+            save_file(session.adapters.state(), temporary)
     losses = [line["loss"] for line in runs.read_losses(run)]
     tail = losses[-max(1, len(losses) // 10) :]
     result = TrainResult(

@@ -14,7 +14,9 @@ from talent_factory.training.checkpoints import (
     restore_optimizer,
     save_checkpoint,
 )
+from talent_factory.training.ema import MovingAverage
 from talent_factory.training.runs import LossLog
+from talent_factory.training.scaler import LossScaler
 from talent_factory.training.session import Session
 
 
@@ -39,6 +41,8 @@ class Saver:
             restore_optimizer(
                 session.optimizer, found.tensors, cast("dict[str, Any]", found.meta["optimizer"])
             )
+            for part in _further_parts(session):
+                part.load_state(found.tensors)
             self.step, loss_bytes = found.step, int(cast(int, found.meta["loss_bytes"]))
             self._seconds_before = float(cast(float, found.meta["seconds"]))
             reporter.message(f"going on from step {found.step}")
@@ -59,13 +63,16 @@ class Saver:
         if step == self.step:
             return
         if self.losses is not None:
-            moments, meta = flatten_optimizer(self._session.optimizer)
+            tensors, meta = flatten_optimizer(self._session.optimizer)
+            tensors |= self._session.adapters.state()
+            for part in _further_parts(self._session):
+                tensors |= part.state()
             # The log first: a checkpoint may only speak of lines that are on the disk.
             loss_bytes = self.losses.settle()
             path = save_checkpoint(
                 self._root,
                 step=step,
-                tensors={**self._session.adapters.state(), **moments},
+                tensors=tensors,
                 meta={"optimizer": meta, "loss_bytes": loss_bytes, "seconds": self.seconds},
                 keep=self._session.config.keep_checkpoints,
             )
@@ -81,3 +88,9 @@ class Saver:
         """Close the log."""
         if self.losses is not None:
             self.losses.close()
+
+
+def _further_parts(session: Session) -> list[MovingAverage | LossScaler]:
+    """What has a state beside the weights and their moments."""
+    engine = session.engine
+    return [part for part in (engine.average, engine.scaler) if part is not None]

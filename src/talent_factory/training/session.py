@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,29 +13,33 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from talent_factory.core.events import Reporter
-from talent_factory.dataset.manifest import DatasetManifest
 from talent_factory.training import runs
 from talent_factory.training.adapters import Adapters, attach_adapters
-from talent_factory.training.bank import TextTable, build_banks
 from talent_factory.training.config import TrainConfig
-from talent_factory.training.draws import Lottery
+from talent_factory.training.ema import MovingAverage
 from talent_factory.training.engine import Engine
 from talent_factory.training.families import Base, Precision, load_base
 from talent_factory.training.goal import Goal
-from talent_factory.training.latents import LatentSet, Source, encode_images
 from talent_factory.training.machine import choose_device, this_machine
+from talent_factory.training.material import Material, gather
 from talent_factory.training.objectives import huber_widths, timestep_weights
-from talent_factory.training.optimizers import keeps_own_schedule, make_optimizer, set_rate
+from talent_factory.training.optimizers import (
+    evaluation_mode,
+    keeps_own_schedule,
+    make_optimizer,
+    set_rate,
+)
 from talent_factory.training.parallel import World
 from talent_factory.training.ring import Ring
 from talent_factory.training.runs import RunRecord
 from talent_factory.training.samples import default_prompts
-from talent_factory.training.schedule import learning_rate_factor
+from talent_factory.training.scaler import LossScaler
+from talent_factory.training.schedule import learning_rate_factor, training_schedule
 from talent_factory.training.windows import Windows
 
 # On a GPU figures are fetched this seldom, and so many batches are laid out at a time.
 _GPU_WINDOW = 16
-_DTYPES: Mapping[str, Precision] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_DTYPES: Mapping[str, Precision] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp8": "fp8"}
 
 
 @dataclass(eq=False)
@@ -45,9 +50,10 @@ class Session:
     base: Base
     adapters: Adapters
     engine: Engine
-    captions: tuple[str, ...]
     sample_prompts: tuple[str, ...]
     world: World
+    held_out: tuple[str, ...] = ()
+    """Files of the dataset that are never trained on."""
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -56,8 +62,8 @@ class Session:
 
     def step(self, number: int) -> None:
         """Make step `number` (0-based)."""
-        rates = [vector.rate * self.rate_factor(number) for vector in self.adapters.flat.vectors]
-        set_rate(self.optimizer, rates)
+        factor = self.rate_factor(number)
+        set_rate(self.optimizer, [vector.rate * factor for vector in self.adapters.flat.vectors])
         self.engine.step(number)
 
     def rate_factor(self, number: int) -> float:
@@ -67,6 +73,19 @@ class Session:
         return learning_rate_factor(
             number, total=config.max_train_steps, warmup=config.warmup_steps, curve=curve
         )
+
+    @contextmanager
+    def shipping(self) -> Iterator[None]:
+        """Within this context the base answers with the weights that would be shipped now."""
+        flat, average = self.adapters.flat, self.engine.average
+        if average is not None:
+            with flat.holding(average.values):
+                yield
+            return
+        with evaluation_mode(self.optimizer):
+            flat.refresh()
+            yield
+        flat.refresh()
 
 
 def set_up(record: RunRecord, run: Path, *, world: World, reporter: Reporter) -> Session:
@@ -81,37 +100,78 @@ def set_up(record: RunRecord, run: Path, *, world: World, reporter: Reporter) ->
     runs.check_machine(run, record.machine, this_machine(device, threads=record.machine.threads))
     base = load_base(record.base, device=device, dtype=_DTYPES[config.precision])
     runs.check_base(run, record, base.revision)
+    base.alphas_cumprod = training_schedule(config.noise, base.alphas_cumprod, base.prediction)
     if config.gradient_checkpointing:
         _keep_few_activations(base.unet)
-
-    latents = _encode(base, record, manifest, world=world, reporter=reporter)
-    captions = tuple(item.caption for item in manifest.items)
-    class_prompts = config.prior_prompts or base.class_prompts
-    preserved = class_prompts if config.preservation_batch else ()
-    variants = tuple((caption,) for caption in captions)
-    table = TextTable([*(text for texts in variants for text in texts), *preserved])
-    # Before the adapters are put in: the table holds what the untouched text encoder says.
-    frozen = table.encoded(base)
-    adapters = attach_adapters(base, config)
-    banks = build_banks(latents, None, device=base.device)
-    lottery = Lottery(
-        seed=config.seed,
-        sizes=latents.sizes,
-        repeats=tuple(item.repeats for item in manifest.items),
-        batch=config.batch_size,
-        texts=tuple(tuple(table.row(text) for text in texts) for texts in variants),
-        flip=config.flip,
-        caption_dropout=config.captions.dropout,
-        classes=tuple(table.row(prompt) for prompt in preserved),
-        class_batch=config.preservation_batch,
+    # Before the adapters are put in: the text table holds what the untouched text encoder says.
+    material = gather(
+        base,
+        config,
+        manifest.items,
+        dataset=Path(record.dataset),
+        cache=Path(record.cache),
+        world=world,
+        reporter=reporter,
     )
+    adapters = attach_adapters(base, config)
+    prompts = config.sample_prompts or default_prompts(
+        material.captions, config.prior_prompts or base.class_prompts
+    )
+    return Session(
+        config=config,
+        base=base,
+        adapters=adapters,
+        engine=_engine(base, config, material, adapters, world=world, share=share),
+        sample_prompts=prompts,
+        world=world,
+    )
+
+
+def _engine(
+    base: Base,
+    config: TrainConfig,
+    material: Material,
+    adapters: Adapters,
+    *,
+    world: World,
+    share: tuple[int, ...],
+) -> Engine:
+    device = base.device
+    window = _GPU_WINDOW if device.type == "cuda" else 1
+    goal = _goal(base, config, material, adapters)
+    windows = Windows(
+        lottery=material.lottery,
+        banks=material.banks,
+        share=share,
+        timesteps=len(base.alphas_cumprod),
+        channels=base.latent_channels,
+        offset=config.noise.offset,
+        device=device,
+        length=window,
+    )
+    weights, memory = adapters.flat.weights(), config.ema
+    return Engine(
+        goal=goal,
+        flat=adapters.flat,
+        optimizer=make_optimizer(adapters.flat.groups(), config.optimizer, device=device),
+        windows=windows,
+        ring=Ring((*goal.names, "grad_norm"), length=window, device=device),
+        world=world,
+        accumulation=config.accumulation,
+        max_grad_norm=config.max_grad_norm,
+        average=None if memory is None else MovingAverage(weights, memory=memory),
+        scaler=LossScaler(device) if config.precision == "fp16" else None,
+    )
+
+
+def _goal(base: Base, config: TrainConfig, material: Material, adapters: Adapters) -> Goal:
     alphas = base.alphas_cumprod.to(base.device)
-    goal = Goal(
+    return Goal(
         base=base,
         untouched=adapters.disabled,
-        banks=banks,
-        texts=table.live(base) if config.train_text_encoder else frozen,
-        frozen_texts=frozen,
+        banks=material.banks,
+        texts=material.table.live(base) if config.train_text_encoder else material.frozen_texts,
+        frozen_texts=material.frozen_texts,
         alphas_cumprod=alphas,
         weights_T=timestep_weights(config.loss, alphas, base.prediction),
         widths_T=huber_widths(config.loss, alphas),
@@ -120,37 +180,6 @@ def set_up(record: RunRecord, run: Path, *, world: World, reporter: Reporter) ->
         class_batch=config.preservation_batch,
         prior_weight=config.prior_weight,
     )
-    on_gpu = base.device.type == "cuda"
-    windows = Windows(
-        lottery=lottery,
-        banks=banks,
-        share=share,
-        timesteps=len(alphas),
-        channels=base.latent_channels,
-        offset=config.noise.offset,
-        device=base.device,
-        length=_GPU_WINDOW if on_gpu else 1,
-    )
-    engine = Engine(
-        goal=goal,
-        flat=adapters.flat,
-        optimizer=make_optimizer(adapters.flat.groups(), config.optimizer, device=base.device),
-        windows=windows,
-        ring=Ring((*goal.names, "grad_norm"), length=_GPU_WINDOW if on_gpu else 1, device=base.device),
-        world=world,
-        accumulation=config.accumulation,
-        max_grad_norm=config.max_grad_norm,
-    )
-    prompts = config.sample_prompts or default_prompts(captions, class_prompts)
-    return Session(
-        config=config,
-        base=base,
-        adapters=adapters,
-        engine=engine,
-        captions=captions,
-        sample_prompts=prompts,
-        world=world,
-    )
 
 
 def _keep_few_activations(unet: Any) -> None:
@@ -158,22 +187,3 @@ def _keep_few_activations(unet: Any) -> None:
     unet.enable_gradient_checkpointing(
         gradient_checkpointing_func=partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
     )
-
-
-def _encode(
-    base: Base, record: RunRecord, manifest: DatasetManifest, *, world: World, reporter: Reporter
-) -> LatentSet:
-    """All latents; the first process fills the cache, the others read it."""
-    if not world.first:
-        world.wait()
-    sources = [Source(Path(record.dataset) / item.file, item.sha256) for item in manifest.items]
-    latents = encode_images(
-        base,
-        sources,
-        mirrored=record.config.flip,
-        cache=Path(record.cache) / "latents",
-        reporter=reporter,
-    )
-    if world.first:
-        world.wait()
-    return latents

@@ -32,7 +32,9 @@ def _windows(*, length: int = 1, share: tuple[int, ...] = (0, 1, 2, 3), offset: 
     for size in set(_SIZES):
         items = [item for item, own in enumerate(_SIZES) if own == size]
         mean = torch.randn(2 * len(items), 4, *size)
-        banks[size] = SizeBank({item: i for i, item in enumerate(items)}, mean, mean.abs(), None)
+        banks[size] = SizeBank(
+            {item: i for i, item in enumerate(items)}, mean, mean.abs(), None, torch.ones(len(mean))
+        )
     return Windows(
         lottery=lottery,
         banks=banks,
