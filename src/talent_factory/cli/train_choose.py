@@ -73,7 +73,7 @@ def _show(choice: Choice, page: Path) -> None:
     if choice.report is not None:
         told = choice.report
         lines += ["", f"on {told.prompts} other prompts, by {told.by} (identity, prompt, harmonic mean):"]
-        for name, figures in (("base", told.base), ("chosen", told.chosen), ("last", told.last)):
+        for name, figures in (("base", told.base), ("measured", told.chosen), ("last", told.last)):
             lines.append(
                 f"{name:>8}  {figures.identity:.3f}  {figures.adherence:.3f}  {figures.harmonic:.3f}"
             )

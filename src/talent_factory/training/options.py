@@ -110,6 +110,11 @@ class ChooseKeys(Record):
     measure: bool = Field(
         False, description="Measure each checkpoint on fixed prompts and ship the one that is best."
     )
+    every: int | None = Field(
+        None,
+        ge=1,
+        description="Steps between measured checkpoints, in whole checkpoints; an eighth of the run if unset.",
+    )
     prompts: int = Field(8, ge=2, le=64, description="Prompts drawn at each measured checkpoint.")
     seeds: int = Field(2, ge=1, le=16, description="Seeds of each prompt.")
     steps: int = Field(12, ge=2, le=100, description="Sampling steps of these pictures.")

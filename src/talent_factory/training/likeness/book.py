@@ -126,8 +126,11 @@ def evaluation(run: Path) -> dict[str, Any]:
         return {}
     plan = read_plan(run)
     asked = [{"prompt": shot.prompt, "seed": shot.seed} for shot in plan.report]
+    hidden = {"version", "default_weight"}
+    if (choice.step, choice.default_weight) != (choice.measured_step, choice.measured_weight):
+        hidden.add("report")  # its figures are of other weights than these
     return {
-        **choice.model_dump(mode="json", exclude={"version", "default_weight"}),
+        **choice.model_dump(mode="json", exclude=hidden),
         "drawn": {"steps": plan.steps, "guidance": plan.guidance, "size": list(plan.size)},
         "held_out_images": len(plan.references) if plan.held_out else 0,
         "report_prompts": asked,

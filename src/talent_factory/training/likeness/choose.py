@@ -26,9 +26,11 @@ def choose(measures: Sequence[Measure], *, seed: int, confidence: float = CONFID
     baseline, steps = _ordered(measures)
     scores = [score(item, baseline, seed=seed) for item in steps]
     best = max(range(len(steps)), key=lambda index: (scores[index].score, -steps[index].step))
+    if scores[best].score <= 0.0:
+        # Where nothing was learnt the measures say nothing: what the user asked for is the last step.
+        best = len(steps) - 1
     summit = bootstrap(steps[best], baseline, seed=seed)
-    # Where nothing was learnt the measures say nothing: what the user asked for is the last step.
-    chosen = best if scores[best].score > 0.0 else len(steps) - 1
+    chosen = best
     for index in range(best):
         beaten = float(np.mean(summit > bootstrap(steps[index], baseline, seed=seed)))
         if beaten < confidence and scores[index].score > 0.0:
@@ -36,6 +38,7 @@ def choose(measures: Sequence[Measure], *, seed: int, confidence: float = CONFID
             break
     return Choice(
         step=steps[chosen].step,
+        measured_step=steps[chosen].step,
         best_step=steps[best].step,
         last_step=steps[-1].step,
         confidence=confidence,

@@ -136,6 +136,9 @@ class Choice(Record):
     best_step: int
     last_step: int
     default_weight: float = Field(default=1.0, ge=0.0, le=2.0)
+    measured_step: int
+    """What the measures chose, whatever a person says; `sweep` and `report` are about this step."""
+    measured_weight: float = 1.0
     chosen_by: Literal["measure", "person"] = "measure"
     confidence: float
     reason: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -28,6 +29,8 @@ from talent_factory.training.likeness.records import Choice, Measure, MeasurePla
 from talent_factory.training.likeness.ruler import Reporter, Ruler
 from talent_factory.training.likeness.scoring import score
 
+_MEASURES = 8  # in a run where nobody says how many
+
 
 class Study:
     """The measures of one run. All methods may be called again after a kill and lead to the same files."""
@@ -53,12 +56,21 @@ class Study:
         clear_leftovers(run / book.SHEETS)
         book.write_plan(run, self.plan)
 
-    def measure(self, step: int, state: Mapping[str, Tensor], at: AtStrength) -> Measure:
-        """Keep `state` as a candidate and measure it, unless that is done already.
+    def due(self, step: int) -> bool:
+        """Whether the checkpoint of `step` is one to measure: drawing is slow, so not every one is."""
+        config = self._config
+        wanted = config.choose.every or math.ceil(config.max_train_steps / _MEASURES)
+        interval = math.ceil(wanted / config.checkpoint_every) * config.checkpoint_every
+        return step % interval == 0 or step == config.max_train_steps
+
+    def measure(self, step: int, state: Mapping[str, Tensor], at: AtStrength) -> Measure | None:
+        """Keep `state` as a candidate and measure it, unless that is done already; None when it is not due.
 
         Call it after the checkpoint of `step` is on the disk, with `state` attached to the base, and again
         for the step that a resume begins from. Step 0 is the base and keeps no candidate.
         """
+        if not self.due(step):
+            return None
         if step:
             self._begin(at)
             path = book.candidate_path(self._run, step)
@@ -116,7 +128,12 @@ class Study:
             swept, by_step[0], seed=self.plan.seed, confidence=self._config.choose.confidence
         )
         choice = choice.model_copy(
-            update={"default_weight": weight, "sweep": sweep, "judges": self._ruler.judges}
+            update={
+                "default_weight": weight,
+                "measured_weight": weight,
+                "sweep": sweep,
+                "judges": self._ruler.judges,
+            }
         )
         choice = choice.model_copy(update={"report": self._report(choice, at, load)})
         book.write_choice(self._run, choice)
@@ -198,16 +215,14 @@ def veto(run: Path, step: int, *, weight: float | None = None) -> Choice:
         raise FileError(
             f"{run} has no choice to change yet", remedy=f"talent train status {run} says how far it is"
         )
-    strength = measured.default_weight if step == measured.step else 1.0
+    strength = measured.measured_weight if step == measured.measured_step else 1.0
+    told = measured.reason.partition("; measured: ")[2] or measured.reason
     choice = measured.model_copy(
         update={
             "step": step,
             "default_weight": strength if weight is None else weight,
             "chosen_by": "person",
-            "reason": f"a person chose step {step}; measured: {measured.reason}"
-            if measured.chosen_by == "measure"
-            else measured.reason.replace(f"step {measured.step};", f"step {step};", 1),
-            "report": measured.report if step == measured.step else None,
+            "reason": f"a person chose step {step}; measured: {told}",
         }
     )
     result = read_record(run / runs.RESULT_FILE, runs.TrainResult)

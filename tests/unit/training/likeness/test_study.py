@@ -198,6 +198,10 @@ def test_a_person_may_choose_otherwise(walk: Walk, tmp_path: Path) -> None:
     assert measured is not None
     other = next(step for step in STEPS if step != measured.step)
     choice = veto(run, other, weight=0.8)
+    back = veto(run, measured.step)
+    assert back.default_weight == measured.default_weight
+    assert back.reason == f"a person chose step {measured.step}; measured: {measured.reason}"
+    assert veto(run, other, weight=0.8) == choice
     assert (choice.step, choice.default_weight, choice.chosen_by) == (other, 0.8, "person")
     assert measured.reason in choice.reason
     assert choice.scores == measured.scores
