@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from talent_factory.core.errors import DatasetError
+from talent_factory.core.events import Reporter
 from talent_factory.core.seeds import derive_seed
 from talent_factory.dataset.manifest import Item
-from talent_factory.training.bank import TextRows
+from talent_factory.training.bank import TextRows, TextTable
 from talent_factory.training.families.port import Base
+from talent_factory.training.latents import Source, encode_images
 from talent_factory.training.objectives import target
 from talent_factory.training.options import ValidationKeys
 from talent_factory.training.philox import Stream, normal
@@ -66,6 +69,26 @@ class HeldOut:
             for start in range(0, len(pairs), limit):
                 some = pairs[start : start + limit]
                 yield [place for place, _ in some], [level for _, level in some]
+
+
+def gather_held_out(
+    base: Base,
+    items: Sequence[Item],
+    numbers: Sequence[int],
+    *,
+    table: TextTable,
+    dataset: Path,
+    cache: Path,
+    reporter: Reporter,
+) -> HeldOut:
+    """Bring the items of `numbers` to the device; `table` must hold their captions, `cache` knows latents."""
+    sources = [Source(dataset / items[number].file, items[number].sha256) for number in numbers]
+    (plain, *_) = encode_images(base, sources, mirrored=False, cache=cache, reporter=reporter).sides()
+    return HeldOut(
+        items=tuple(numbers),
+        latents=tuple(posterior.mean.to(base.device) for posterior in plain),
+        texts=tuple(table.row(items[number].caption) for number in numbers),
+    )
 
 
 @torch.no_grad()

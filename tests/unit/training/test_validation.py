@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talent_factory.core.errors import DatasetError
-from talent_factory.dataset.manifest import Item
+from talent_factory.core.events import SilentReporter
+from talent_factory.dataset.manifest import Item, load_dataset
 from talent_factory.training.bank import TextTable
 from talent_factory.training.families import Base
+from talent_factory.training.latents import read_image
 from talent_factory.training.options import ValidationKeys
-from talent_factory.training.validation import LEVELS, HeldOut, hold_out, validation_loss
+from talent_factory.training.validation import (
+    LEVELS,
+    HeldOut,
+    gather_held_out,
+    hold_out,
+    validation_loss,
+)
 
 
 def _item(number: int, *, content: str | None = None, augmentation: bool = False) -> Item:
@@ -139,3 +148,20 @@ def test_a_perfect_model_has_no_loss(base: Base) -> None:
         seed=0,
     )
     assert loss == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_is_held_out_is_encoded_without_chance(base: Base, dataset: Path, tmp_path: Path) -> None:
+    items = load_dataset(dataset).items
+    table = TextTable([item.caption for item in items])
+
+    def gathered() -> HeldOut:
+        return gather_held_out(
+            base, items, (1, 3), table=table, dataset=dataset, cache=tmp_path, reporter=SilentReporter()
+        )
+
+    held = gathered()
+    assert held.items == (1, 3)
+    assert [table.texts[row] for row in held.texts] == [items[1].caption, items[3].caption]
+    mean, _ = base.encode_images(read_image(dataset / items[1].file))
+    assert torch.equal(held.latents[0], mean[0].float())
+    assert all(torch.equal(a, b) for a, b in zip(held.latents, gathered().latents, strict=True))
