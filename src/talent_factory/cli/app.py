@@ -31,6 +31,9 @@ COMMANDS = (
     Entry(
         "run", "talent_factory.cli.run", "run", "Portrait to rendered Talent Kit: the whole path, resumable."
     ),
+    Entry(
+        "new", "talent_factory.cli.new", "new", "Photos of a person to a trained likeness, checks included."
+    ),
     Entry("cast", "talent_factory.cli.cast", "app", "Make training images of an actor or in a style."),
     Entry("dataset", "talent_factory.cli.dataset", "app", "Prepare, check and export images with captions."),
     Entry("train", "talent_factory.cli.train", "app", "Train a LoRA; resume it; see how far it is."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit, printable
+from talent_factory.cli.kit_registry import registry
 
 if TYPE_CHECKING:
     from talent_factory.kits.findings import KitReport
@@ -57,6 +58,9 @@ def index(
 ) -> None:
     """Print a JSON array with one entry a kit, for programs that choose among kits (always JSON)."""
     index_folder(_folder(base_dir, workspace), output=output, pretty=pretty, include_invalid=include_invalid)
+
+
+app.command("registry")(registry)
 
 
 @app.command("list")

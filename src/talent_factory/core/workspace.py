@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ _ID = re.compile(r"avatar\.(identity|style)\.[a-z0-9_]+(\.[a-z0-9_]+)*")
 _TOKEN = re.compile(r"[a-z0-9_]+")
 # Windows opens devices under these names, with or without an extension
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))}
+_LOCK_TRIES, _LOCK_PAUSE = 3, 0.01
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Workspace:
     def datasets(self) -> Path:
         """Images with captions, ready to train on."""
         return self.root / "datasets"
+
+    @property
+    def people(self) -> Path:
+        """Photos of real people, checked and prepared, one folder a person."""
+        return self.root / "people"
 
     @property
     def cache(self) -> Path:
@@ -114,7 +121,7 @@ def exclusive(path: Path) -> Iterator[None]:
     path.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not _try_lock(descriptor):
+        if not _lock_soon(descriptor):
             holder = (
                 os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() if hasattr(os, "pread") else ""
             )
@@ -129,6 +136,15 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock_soon(descriptor: int) -> bool:
+    """Whether the lock is ours; one who only looks whether it is held has it for a moment."""
+    for _ in range(_LOCK_TRIES):
+        if _try_lock(descriptor):
+            return True
+        time.sleep(_LOCK_PAUSE)
+    return False
 
 
 if sys.platform == "win32":

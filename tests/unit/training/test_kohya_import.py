@@ -365,7 +365,7 @@ def test_images_of_the_class_beside_img_are_read_with_it(tmp_path: Path) -> None
     )
     made = import_kohya(script)
     assert made.config["train_data_dir"] == str(tmp_path / "p")
-    assert made.config["loss"]["prior_images"] == 0.5
+    assert made.config["regular_weight"] == 0.5
     assert made.config["max_train_steps"] == 12  # one image of the class for each of the subject's
 
 

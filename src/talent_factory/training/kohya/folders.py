@@ -39,7 +39,7 @@ def find_images(sheet: Sheet, subsets: list[Subset]) -> Images:
     weight = sheet.number("prior_loss_weight")
     found = _of_subsets(sheet, subsets) if subsets else _of_folders(sheet)
     if found.regular and weight is not None:
-        sheet.put("loss.prior_images", weight, source="prior_loss_weight", raw=weight)
+        sheet.put("regular_weight", weight, source="prior_loss_weight", raw=weight)
     if _FOREIGN.match(found.folder) and not Path(found.folder).exists():
         sheet.say(
             "differs", "train_data_dir", found.folder, "a folder of another machine: correct train_data_dir"
