@@ -114,7 +114,8 @@ def check_clip(before: float, after: float, limit: float) -> None:
 @torch.no_grad()
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     """The norm of all gradients together, 0-dim, on their device."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+    return norm
 
 
 def blame(watch: GradientWatch | None, named: Mapping[str, Sequence[Tensor]]) -> str:
