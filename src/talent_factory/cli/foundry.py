@@ -29,7 +29,10 @@ GuidanceOption = Annotated[
     ),
 ]
 BaseOption = Annotated[
-    str, typer.Option("--base", help="mini, or the v1 model's folder that the kits were trained on.")
+    str,
+    typer.Option(
+        "--base", help="The base of the kits: mini, a folder, a .safetensors checkpoint or a hub id."
+    ),
 ]
 OutOption = Annotated[
     Path | None,

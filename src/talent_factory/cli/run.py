@@ -41,7 +41,10 @@ def run(
         str, typer.Option("--quality", help="draft, standard or best: steps, rank and number of renders.")
     ] = "standard",
     base: Annotated[
-        str, typer.Option("--base", help="mini, or a v1 model's folder in diffusers form.")
+        str,
+        typer.Option(
+            "--base", help="mini, a folder in diffusers form, a .safetensors checkpoint or a hub id."
+        ),
     ] = "mini",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed makes other variations.")] = 0,
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe name, or a .toml file.")] = "actor-17",

@@ -16,8 +16,10 @@ from talent_factory.core.files import write_bytes
 from talent_factory.core.records import Record
 from talent_factory.foundry.discover import Ingredient
 from talent_factory.foundry.recipe import KitUse, RenderRecipe, encode_png
+from talent_factory.training.resolve import resolve_base
 
 if TYPE_CHECKING:
+    from talent_factory.training.families import Precision
     from talent_factory.training.families.port import Base
 
 SAMPLER = "DPM++ 2M"
@@ -56,8 +58,22 @@ def image_name(number: int) -> str:
 def open_base(name_or_path: str) -> Base:
     """The base, loaded once per process: mixes undo themselves, so it can be shared."""
     from talent_factory.training.families import load_base
+    from talent_factory.training.machine import choose_device
 
-    return load_base(name_or_path)
+    if name_or_path == "mini":
+        # small enough for any processor, and its renders are the same bytes wherever there is no other choice
+        return load_base("mini")
+    found = resolve_base(name_or_path)
+    device = choose_device("auto")
+    # half precision where cards are made for it; SDXL in single precision takes 10 GB of main memory
+    if device == "cuda":
+        base = load_base(name_or_path, device=device, dtype="float16")
+    else:
+        dtype: Precision = "bfloat16" if found.family == "sdxl" and found.large else "float32"
+        base = load_base(name_or_path, device=device, dtype=dtype)
+    if found.large and device != "cpu":
+        base.park()
+    return base
 
 
 def render(

@@ -14,6 +14,7 @@ from talent_factory.foundry.discover import Ingredient, check_same_base, read_in
 from talent_factory.foundry.recipe import read_recipe
 from talent_factory.foundry.render import RenderOrder, image_name, open_base, render
 from talent_factory.foundry.sheets import contact_sheet
+from talent_factory.training.resolve import resolve_base
 
 SHEET_FILE = "sheet.png"
 
@@ -49,16 +50,15 @@ def prepare(
 ) -> Session:
     """Check a command: `kits` as `ID` or `ID:WEIGHT` below `root`, the rest as in `RenderOrder`.
 
-    Without prompts the first kit's own are used. Raises UsageError or KitError; loads no model.
+    Without prompts the first kit's own are used. Raises UsageError, BaseError or KitError; loads no model.
     """
-    folder = None if base == "mini" else Path(base).expanduser()
+    found = resolve_base(base)
+    folder, own = found.kit_folder, "mini" if found.form == "mini" else found.family
     ingredients = tuple(read_ingredient(text, root, base_folder=folder) for text in kits)
     check_same_base(ingredients)
     for kit in (use.kit for use in ingredients):
-        if folder is None and kit.base != "mini":
-            raise KitError(
-                f"{kit.id} was trained on {kit.manifest.base_model}", remedy="name it with --base FOLDER"
-            )
+        if folder is None and kit.base != own:
+            raise KitError(f"{kit.id} was trained on {kit.manifest.base_model}", remedy="name it with --base")
     chosen = list(prompts) or (list(ingredients[0].kit.prompts.positive_prompts) if ingredients else [])
     if not chosen:
         raise UsageError("there is nothing to draw", remedy='add --prompt "ink portrait of a woman, smiling"')

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from talent_factory.core.errors import BaseError, Cancelled, DatasetError, TrainingDiverged
+from talent_factory.core.errors import Cancelled, DatasetError, TrainingDiverged
 from talent_factory.core.events import EventLog, Fanout, Reporter, SilentReporter
 from talent_factory.core.files import atomic_path, clear_leftovers, sha256_file
 from talent_factory.core.records import read_record, write_record
@@ -19,11 +19,11 @@ from talent_factory.dataset.manifest import load_dataset, verify_files
 from talent_factory.training import runs
 from talent_factory.training.board import board
 from talent_factory.training.config import TrainConfig
-from talent_factory.training.families import load_base
 from talent_factory.training.likeness.checkpoint import strength_of
 from talent_factory.training.likeness.study import Study
 from talent_factory.training.machine import choose_device, reproducible, this_machine
 from talent_factory.training.parallel import World, world
+from talent_factory.training.resolve import check_version, resolve_base
 from talent_factory.training.runs import RunRecord, TrainResult
 from talent_factory.training.samples import sample_strip
 from talent_factory.training.saver import Saver
@@ -53,7 +53,7 @@ def train(
     """
     with world() as processes, _alone(run, processes):
         if processes.first:
-            _begin_or_check(config, dataset=dataset, run=run, cache=cache or run / "cache")
+            begin_or_check(config, dataset=dataset, run=run, cache=cache or run / "cache")
         processes.wait()
         return _train(
             runs.read_run(run),
@@ -82,7 +82,7 @@ def _alone(run: Path, processes: World) -> AbstractContextManager[None]:
     return exclusive(run) if processes.first else nullcontext()
 
 
-def _begin_or_check(config: TrainConfig, *, dataset: Path, run: Path, cache: Path) -> None:
+def begin_or_check(config: TrainConfig, *, dataset: Path, run: Path, cache: Path) -> None:
     """Write run.json of a new run; hold that of an old one against `config`."""
     if not (run / runs.RUN_FILE).exists():
         _begin(config, dataset=dataset, run=run, cache=cache)
@@ -100,16 +100,9 @@ def _begin(config: TrainConfig, *, dataset: Path, run: Path, cache: Path) -> Non
     broken = [item for item in verify_files(dataset, manifest) if item.severity == "error"]
     if broken:
         raise DatasetError(f"{dataset}/{broken[0].subject}: {broken[0].message}", remedy=broken[0].remedy)
-    if config.sdx_version == "xl":
-        raise BaseError(
-            "SDXL bases cannot be trained here yet",
-            remedy='write sdx_version: "1.5" and the folder of a v1 base',
-        )
-    base = (
-        config.base_model
-        if config.base_model == "mini"
-        else str(Path(config.base_model).expanduser().resolve())
-    )
+    found = resolve_base(config.base_model, fetch=True)
+    check_version(found.family, config.sdx_version, name=config.base_model)
+    here = Path(config.base_model).expanduser()
     record = RunRecord(
         config=config,
         config_hash=runs.config_hash(config),
@@ -117,8 +110,9 @@ def _begin(config: TrainConfig, *, dataset: Path, run: Path, cache: Path) -> Non
         dataset_fingerprint=manifest.fingerprint,
         dataset_items=runs.dataset_items(manifest),
         cache=str(cache.resolve()),
-        base=base,
-        base_revision=load_base(base).revision,
+        # a local path must mean the same wherever the run goes on; a name of the hub already does
+        base=str(here.resolve()) if found.form != "mini" and here.exists() else config.base_model,
+        base_revision=found.revision(),
         machine=this_machine(choose_device(config.device)),
     )
     runs.write_run(run, record)

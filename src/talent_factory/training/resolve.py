@@ -22,7 +22,7 @@ from talent_factory.training.checkpoint_header import (
     pickle_refused,
     read_header,
 )
-from talent_factory.training.revision import PARTS, base_revision
+from talent_factory.training.revision import PARTS, SECOND_PARTS, base_revision
 
 MINI_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "mini"
 
@@ -51,6 +51,11 @@ class FoundBase:
     note: str = ""
     """A sentence for the user, such as that the model has moved."""
 
+    @property
+    def kit_folder(self) -> Path | None:
+        """The folder whose configurations say which layers a LoRA may have; None where the family does."""
+        return self.path if self.form == "folder" else None
+
     def revision(self) -> str:
         """The sha256 over all that changes a result; reads every byte once a process."""
         return base_revision(self.path)
@@ -71,6 +76,11 @@ class FoundBase:
             raise BaseError(
                 f"the base in {self.path} does not state its size", remedy=f"talent base check {self.name}"
             ) from error
+
+    @property
+    def large(self) -> bool:
+        """Whether it has the full size of its family, and not that of a test."""
+        return self.size_bytes() > 1 << 30
 
     def size_bytes(self) -> int:
         """Bytes of its files on the disk."""
@@ -142,16 +152,30 @@ def _hub(name: str, *, fetch: bool) -> FoundBase:
 
 
 def cached_snapshot(repository: str) -> Path | None:
-    """The folder of a hub model in the local cache, None when it or a part of it is not there."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    """The folder of a hub model in the local cache; None when it or any of its parts is not there."""
+    from huggingface_hub import try_to_load_from_cache
 
-    try:
-        path = Path(snapshot_download(repository, local_files_only=True))
-    except (LocalEntryNotFoundError, HfHubHTTPError, FileNotFoundError, ValueError):
+    index = try_to_load_from_cache(repository, "model_index.json")
+    if not isinstance(index, str):
         return None
-    whole = all((path / part).is_dir() for part in PARTS) and any((path / "unet").glob("*.safetensors*"))
-    return path if whole else None
+    folder = Path(index).parent
+    try:
+        stated = read_json(Path(index))
+    except FileError:
+        return None
+    parts = [*PARTS, *(part for part in SECOND_PARTS if part in stated)]
+    return folder if all(_whole(folder / part) for part in parts) else None
+
+
+def _whole(part: Path) -> bool:
+    """Whether a part was fetched to its end: its words, and the weights of those that have some."""
+    if part.name.startswith(("tokenizer", "scheduler")):
+        return any(part.glob("*.json"))
+    index = next(iter(sorted(part.glob("*.safetensors.index*.json"))), None)
+    if index is not None:
+        names = set(read_json(index).get("weight_map", {}).values())
+        return bool(names) and all((part / Path(name).name).is_file() for name in names)
+    return (part / "config.json").is_file() and any(part.glob("*.safetensors"))
 
 
 def _download(repository: str) -> Path:
@@ -184,7 +208,7 @@ def _download(repository: str) -> Path:
 def needed_files(names: Iterable[str]) -> list[str]:
     """The files of a hub model that are loaded, out of all that it offers, in a fixed order."""
     here = set(names)
-    parts = (*PARTS, "text_encoder_2", "tokenizer_2")
+    parts = (*PARTS, *SECOND_PARTS)
     chosen: list[str] = []
     for part in parts:
         files = sorted(name for name in here if name.startswith(f"{part}/") and name.count("/") == 1)

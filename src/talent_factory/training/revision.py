@@ -12,7 +12,7 @@ from talent_factory.core.files import sha256_file
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 # Only in some: SDXL has them.
-_FURTHER = ("text_encoder_2", "tokenizer_2")
+SECOND_PARTS = ("text_encoder_2", "tokenizer_2")
 # What changes a result: weights, shapes, vocabulary and noise schedule. A model card does not.
 _SUFFIXES = {".safetensors", ".json", ".txt"}
 
@@ -24,7 +24,7 @@ def base_revision(path: Path) -> str:
     """
     if path.is_file():
         return _file_digest(path)
-    further = [part for part in _FURTHER if (path / part).is_dir()]
+    further = [part for part in SECOND_PARTS if (path / part).is_dir()]
     parts = (*PARTS, *further)
     with ThreadPoolExecutor(max_workers=4) as pool:
         return _digest(list(zip(parts, pool.map(lambda part: part_revision(path, part), parts), strict=True)))

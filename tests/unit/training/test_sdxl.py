@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from talent_factory.core.errors import ConfigError
 from talent_factory.kits.keys import expected_modules
+from talent_factory.training.config import TrainConfig
 from talent_factory.training.families import Base, load_base
 from talent_factory.training.families.random_base import make_random_base
+from talent_factory.training.loop import train
 from talent_factory.training.lora import attach
 from talent_factory.training.lora.names import target_layers
+from talent_factory.training.resolve import resolve_base
+from talent_factory.training.runs import TrainResult
+from talent_factory.training.tiny_data import make_tiny_dataset
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +94,46 @@ def test_bf16_stays_near(folder: Path, sdxl: Base) -> None:
     with torch.no_grad():
         found, exact = (each.predict(latents, torch.tensor([100]), text) for each in (half, sdxl))
     torch.testing.assert_close(found, exact, rtol=0.1, atol=0.05)
+
+
+def _train(base_model: Path, root: Path, **changes: object) -> TrainResult:
+    values = {
+        "id": "avatar.identity.selftest",
+        "kind": "lora",
+        "sdx_version": "xl",
+        "base_model": str(base_model),
+        "train_data_dir": "unused",
+        "resolution": 64,
+        "lora_rank": 2,
+        "max_train_steps": 3,
+        "learning_rate": 1e-3,
+        "batch_size": 2,
+        "token": "selftest",
+        "sample_every": 0,
+        "device": "cpu",
+        "train_text_encoder": True,
+        "prior_weight": 0.3,
+        **changes,
+    }
+    dataset = make_tiny_dataset(root / "dataset")
+    return train(TrainConfig.model_validate(values), dataset=dataset, run=root / "run")
+
+
+def test_a_training_from_one_file_writes_what_sdxl_reads(tmp_path: Path) -> None:
+    file = make_random_base(tmp_path / "base.safetensors", "tiny-sdxl", seed=3, form="checkpoint")
+    result = _train(file, tmp_path)
+    assert result.base_revision == resolve_base(str(file)).revision()
+    tensors = load_file(result.lora)
+    modules = {name.split(".")[0] for name in tensors}
+    assert modules <= set(expected_modules("sdxl"))
+    assert {name.split("_")[1] for name in modules} == {"unet", "te1", "te2"}
+    moved = {name.split(".")[0] for name, t in tensors.items() if "lora_up" in name and t.any()}
+    # the last layer of each encoder is not read, only its pooled vector of the second
+    idle = modules - moved
+    assert all(name.startswith("lora_te1_text_model_encoder_layers_2_") for name in idle)
+
+
+def test_the_wrong_generation_is_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="sdx_version"):
+        _train(folder, tmp_path, sdx_version="1.5")
+    assert not (tmp_path / "run" / "run.json").exists()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from talent_factory.training.families.port import Base
 from talent_factory.training.resolve import FoundBase, resolve_base
+
+if TYPE_CHECKING:
+    from talent_factory.training.families.source import Source
 
 __all__ = ["Base", "Precision", "load_base"]
 
@@ -46,9 +49,14 @@ def _load(found: FoundBase, *, device: str, dtype: torch.dtype) -> Base:
 
         return mini.load(device=device, dtype=dtype)
     from talent_factory.training.families import sd15, sdxl
+
+    load = {"sd15": sd15.load, "sdxl": sdxl.load}[found.family]
+    return load(open_source(found), name=found.name, device=device, dtype=dtype)
+
+
+def open_source(found: FoundBase) -> Source:
+    """The parts of a base that was found, not yet read."""
     from talent_factory.training.families.checkpoint_file import CheckpointSource
     from talent_factory.training.families.source import FolderSource
 
-    source = CheckpointSource(found.path) if found.form == "checkpoint" else FolderSource(found.path)
-    load = {"sd15": sd15.load, "sdxl": sdxl.load}[found.family]
-    return load(source, name=found.name, device=device, dtype=dtype)
+    return CheckpointSource(found.path) if found.form == "checkpoint" else FolderSource(found.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from talent_factory.training.lora.names import Namer, kohya_name
 
 Prediction = Literal["epsilon", "v_prediction"]
+
+# Cells of a latent, 512 x 512 pixels.
+_LARGE_LATENT = 64 * 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +100,31 @@ class Base:
     reader: Reader = field(default_factory=LastStates)
     """The family's way of reading prompts."""
     _pixels_per_latent: int = field(default=8)
+    _parked: bool = False
+
+    def park(self) -> None:
+        """Keep VAE and text encoders in main memory and bring each to the device only while it works.
+
+        For a training whose latents and texts are cached, and for cards that hold little more than the UNet.
+        Not for one that trains the text encoders, which must stay where their gradients are.
+        """
+        self._parked = True
+        for module in (self.vae, *(module for _, module in self.text_encoders)):
+            module.to("cpu")
+
+    @contextmanager
+    def _present(self, *modules: nn.Module) -> Iterator[None]:
+        """Within this context the modules are where the UNet is."""
+        if not self._parked:
+            yield
+            return
+        for module in modules:
+            module.to(self.device)
+        try:
+            yield
+        finally:
+            for module in modules:
+                module.to("cpu")
 
     @property
     def pixels_per_latent(self) -> int:
@@ -139,7 +168,8 @@ class Base:
 
     def encode_ids(self, ids: Tensor) -> TextStates:
         """The text states of what `token_ids` gave; gradients may flow."""
-        return self.reader.read(self, ids)
+        with self._present(*(module for _, module in self.text_encoders)):
+            return self.reader.read(self, ids)
 
     @torch.no_grad()
     def encode_images(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,14 +177,22 @@ class Base:
 
         Both are in the UNet's units (already multiplied by the latent scale): a sample is mean + std * randn.
         """
-        posterior = self.vae.encode(images_BCHW.to(self.device)).latent_dist  # type: ignore[operator]
-        return posterior.mean * self.latent_scale, posterior.std * self.latent_scale
+        with self._present(self.vae):
+            posterior = self.vae.encode(images_BCHW.to(self.device)).latent_dist  # type: ignore[operator]
+            return posterior.mean * self.latent_scale, posterior.std * self.latent_scale
 
     @torch.no_grad()
     def decode(self, latents_BCHW: Tensor) -> Tensor:
         """Images (B, 3, H, W) float32 in -1..1 of latents in the UNet's units."""
-        image: Tensor = self.vae.decode(latents_BCHW.float() / self.latent_scale).sample  # type: ignore[operator]
-        return image.clamp(-1.0, 1.0)
+        scaled_BCHW = latents_BCHW.float() / self.latent_scale
+        # a decoder in float32 takes gigabytes for one large image: those go one by one
+        large = scaled_BCHW.shape[-2] * scaled_BCHW.shape[-1] >= _LARGE_LATENT
+        with self._present(self.vae):
+            pieces: list[Tensor] = [
+                self.vae.decode(piece_BCHW).sample  # type: ignore[operator]
+                for piece_BCHW in scaled_BCHW.split(1 if large else max(1, len(scaled_BCHW)))
+            ]
+        return torch.cat(pieces).clamp(-1.0, 1.0)
 
     def predict(self, latents_BCHW: Tensor, timesteps_B: Tensor, text: TextStates) -> Tensor:
         """The UNet's estimate of what `prediction` says: (B, 4, H, W) float32. Timesteps may be fractions."""
