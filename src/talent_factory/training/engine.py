@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from talent_factory.training.capture import Recorder, Replay
 from talent_factory.training.ema import MovingAverage
 from talent_factory.training.flat import FlatParameters
 from talent_factory.training.goal import Goal
@@ -40,6 +41,11 @@ class Engine:
     def __post_init__(self) -> None:
         self.figures = torch.zeros(len(self.goal.names), device=self.windows.device)
         self.run_batch = self.add_batch
+
+    def replay_with(self, record: Recorder) -> None:
+        """Do batches from recordings; `step` stays as it is."""
+        kept = [*self.flat.gradients(), self.figures]
+        self.run_batch = Replay(self.add_batch, kept=kept, record=record)
 
     def step(self, number: int) -> None:
         """Make step `number` (0-based); its figures go into the ring."""

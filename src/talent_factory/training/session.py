@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from talent_factory.core.events import Reporter
 from talent_factory.training import runs
 from talent_factory.training.adapters import Adapters, attach_adapters
+from talent_factory.training.capture import Recorder, cuda_graph
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.ema import MovingAverage
 from talent_factory.training.engine import Engine
@@ -150,7 +151,7 @@ def _engine(
         length=window,
     )
     weights, memory = adapters.flat.weights(), config.ema
-    return Engine(
+    engine = Engine(
         goal=goal,
         flat=adapters.flat,
         optimizer=make_optimizer(adapters.flat.groups(), config.optimizer, device=device),
@@ -162,6 +163,15 @@ def _engine(
         average=None if memory is None else MovingAverage(weights, memory=memory),
         scaler=LossScaler(device) if config.precision == "fp16" else None,
     )
+    record = recorder_for(config, device)
+    if record is not None:
+        engine.replay_with(record)
+    return engine
+
+
+def recorder_for(config: TrainConfig, device: torch.device) -> Recorder | None:
+    """Who records batches where that pays: the launches of a step cost a GPU's host more than its work."""
+    return cuda_graph if config.fast and device.type == "cuda" else None
 
 
 def _goal(base: Base, config: TrainConfig, material: Material, adapters: Adapters) -> Goal:
