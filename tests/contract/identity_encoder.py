@@ -12,9 +12,10 @@ from talent_factory.world.draw import draw_character
 
 
 def drawing(seed: int, *, size: int = 128) -> NDArray[np.uint8]:
-    """A drawn man, (size, size, 3)."""
-    kinds = ("man", "woman", "robot", "creature")
-    who = Character(kind=kinds[seed % 4], background=("red", "blue", "forest")[seed % 3])
+    """One of many drawn characters, (size, size, 3)."""
+    kinds, media = ("man", "woman", "robot", "creature"), ("flat", "watercolor", "comic")
+    place = ("red", "blue", "forest")[seed % 3]
+    who = Character(kind=kinds[seed % 4], medium=media[seed % 3], background=place)
     return draw_character(who, np.random.default_rng(seed), size=size)
 
 

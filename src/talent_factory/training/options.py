@@ -105,7 +105,7 @@ class ValidationKeys(Record):
 
 
 class ChooseKeys(Record):
-    """How the checkpoint that becomes the kit is chosen; see docs/training.md."""
+    """How the checkpoint that becomes the kit is chosen; see docs/choosing.md."""
 
     measure: bool = Field(
         False, description="Measure each checkpoint on fixed prompts and ship the one that is best."

@@ -23,7 +23,8 @@ Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 
 PROBE_SIDE = 128
-_LOOKS = ("kind", "hair", "hair_colour", "skin", "eyes", "dots", "dot_colour", "second_hair")
+LOOKS = ("kind", "hair", "hair_colour", "skin", "eyes", "dots", "dot_colour", "second_hair")
+STYLE = ("medium",)
 _ASKED = ("mood", "background", "medium")
 
 
@@ -91,15 +92,16 @@ class ProbeEncoder:
     overlap (Bhattacharyya) of what the probe thinks of them. Also a judge of prompts of the drawn world.
     """
 
-    def __init__(self, probe: Probe | None = None) -> None:
-        self._probe = probe or load_probe()
-        self.name = "probe"
+    def __init__(self, probe: Probe | None = None, *, looks: Sequence[str] = LOOKS) -> None:
+        """`looks` are the attributes to compare: who is drawn, or `STYLE`, how it is drawn."""
+        self._probe, self._looks = probe or load_probe(), tuple(looks)
+        self.name = "probe" if self._looks == LOOKS else f"probe of {', '.join(looks)}"
         self.revision = sha256_file(PROBE_FILE) if probe is None else "given"
 
     def embed(self, pictures: Pictures) -> Vectors:
-        """(N, D), D the number of all answers about hair, skin, eyes, kind and marks."""
+        """(N, D), D the number of all answers about what is compared."""
         chances = self.chances(pictures)
-        return unit(np.concatenate([np.sqrt(chances[name]) for name in _LOOKS], axis=1))
+        return unit(np.concatenate([np.sqrt(chances[name]) for name in self._looks], axis=1))
 
     def adherence(self, pictures: Pictures, shots: Sequence[Shot]) -> NDArray[np.float64]:
         """The mean probability of the mood, background and medium that were asked for: (N,) in 0..1."""
@@ -128,9 +130,9 @@ class AnswerEncoder(ProbeEncoder):
     A row holds one 1 for each attribute; the cosine of two pictures is the share of equal answers.
     """
 
-    def __init__(self, probe: Probe | None = None) -> None:
-        super().__init__(probe)
-        self.name = "probe answers"
+    def __init__(self, probe: Probe | None = None, *, looks: Sequence[str] = LOOKS) -> None:
+        super().__init__(probe, looks=looks)
+        self.name = self.name.replace("probe", "probe answers", 1)
 
     def chances(self, pictures: Pictures) -> dict[str, Vectors]:
         """1 for the likeliest answer and 0 for the others."""
@@ -152,15 +154,16 @@ class NoJudge:
 
 
 def open_encoder(text: str, *, device: str = "cpu") -> IdentityEncoder:
-    """The encoder that a config names: probe, answers, layout, or KIND:FOLDER.
+    """The encoder that a config names: probe, answers (both also with `:style`), layout, or KIND:FOLDER.
 
     Raises ConfigError for a kind that is not known, and for a folder that holds no such weights.
     """
     kind, _, folder = text.partition(":")
     if not folder and kind == "layout":
         return LayoutEncoder()
-    if not folder and kind in ("probe", "answers"):
-        return ProbeEncoder() if kind == "probe" else AnswerEncoder()
+    if folder in ("", "style") and kind in ("probe", "answers"):
+        looks = STYLE if folder else LOOKS
+        return ProbeEncoder(looks=looks) if kind == "probe" else AnswerEncoder(looks=looks)
     if kind not in ("dinov2", "clip", "arcface", "ccip") or not folder:
         raise ConfigError(
             f"{text!r} names no encoder",

@@ -84,7 +84,8 @@ def _is_mini(base: Base) -> bool:
 def _judges(config: TrainConfig, drawn: bool) -> tuple[str, str, str]:
     """Who chooses by look, who by prompt, and who reports; raises ConfigError when a base has no judge."""
     keys = config.choose
-    encoder = ("probe" if drawn else "") if keys.encoder == "auto" else keys.encoder
+    own = "probe" if config.subject == "identity" else "probe:style"
+    encoder = (own if drawn else "") if keys.encoder == "auto" else keys.encoder
     if not encoder:
         raise ConfigError(
             f"choose.measure is on, and {config.base_model} needs an encoder to be measured by",
@@ -97,7 +98,7 @@ def _judges(config: TrainConfig, drawn: bool) -> tuple[str, str, str]:
         return encoder, adherence, keys.report
     if adherence not in ("none", encoder):
         return encoder, adherence, adherence  # two encoders: one chooses, the other reports
-    return encoder, adherence, "answers" if encoder == "probe" else encoder
+    return encoder, adherence, encoder.replace("probe", "answers", 1) if tells else encoder
 
 
 def _asks(seed: int, *, drawn: bool) -> list[Ask]:
@@ -117,7 +118,8 @@ def _shots(asked: Sequence[Ask], config: TrainConfig, *, drawn: bool, role: str)
             prompt=_prompt(ask, config, drawn=drawn, named=True),
             plain=_prompt(ask, config, drawn=drawn, named=False),
             seed=derive_seed("measure", role, config.seed, number, copy),
-            ask=ask,
+            # a style is drawn in its own medium, whatever stood there
+            ask=ask if config.subject == "identity" else ask.model_copy(update={"medium": "its own"}),
             group=number,
         )
         for number, ask in enumerate(asked)

@@ -104,6 +104,20 @@ class TestProbe(IdentityEncoderContract):
         assert told[1] < 0.1
 
 
+class TestStyle(IdentityEncoderContract):
+    @pytest.fixture
+    def encoder(self) -> IdentityEncoder:
+        return open_encoder("probe:style")
+
+    def test_the_medium_counts_and_not_who_is_drawn(self, encoder: IdentityEncoder) -> None:
+        rng = np.random.default_rng(0)
+        asked = [("man", "ink"), ("woman", "ink"), ("man", "watercolor")]
+        pictures = [draw_character(Character(kind=a, medium=b), rng, size=128) for a, b in asked]
+        rows = encoder.embed(pictures)
+        assert rows[0] @ rows[1] > 0.9
+        assert rows[0] @ rows[2] < 0.5
+
+
 class TestAnswers(IdentityEncoderContract):
     @pytest.fixture
     def encoder(self) -> IdentityEncoder:
@@ -377,6 +391,7 @@ def test_configs_name_encoders(clip_folder: Path, dino_folder: Path, ccip_folder
     assert open_encoder("probe").name == "probe"
     assert open_encoder("answers").name == "probe answers"
     assert open_encoder("layout").name == "layout"
+    assert open_encoder("answers:style").name == "probe answers of medium"
     assert open_encoder(f"dinov2:{dino_folder}").name == f"dinov2 {dino_folder.name}"
     assert open_encoder(f"ccip:{ccip_folder}").name == f"ccip {ccip_folder.name}"
     assert open_judge(f"clip:{clip_folder}").name == f"clip {clip_folder.name}"

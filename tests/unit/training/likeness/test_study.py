@@ -230,6 +230,34 @@ def test_a_plan_is_a_function_of_config_data_and_base(
     assert not any("selftest" in shot.plain for shot in plan.subject)
 
 
+def test_a_style_is_measured_by_its_medium_and_asked_for_in_it(
+    base: Base, dataset: Path, make_config: Callable[..., TrainConfig]
+) -> None:
+    config = make_config(
+        id="avatar.style.wobble", token="wobble", class_noun="woman", choose={"measure": True}
+    )
+    plan = measure_plan(config, load_dataset(dataset), _as_mini(base))
+    assert (plan.encoder, plan.adherence, plan.reporter) == ("probe:style", "probe:style", "answers:style")
+    assert all(shot.prompt.startswith("wobble portrait of a woman, ") for shot in plan.subject)
+    assert not any(shot.ask is None or shot.ask.medium in ("flat", "comic") for shot in plan.subject)
+
+
+def test_about_eight_checkpoints_are_measured_and_always_the_last(
+    base: Base, dataset: Path, make_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    def due(**changes: Any) -> list[int]:
+        config = make_config(**changes)
+        walk = Walk(base, attach(base.unet, rank=2), config, dataset)
+        study = walk.study(tmp_path / "run")
+        walk.network.detach()
+        last, every = config.max_train_steps, config.checkpoint_every
+        return [step for step in (*range(every, last, every), last) if study.due(step)]
+
+    assert due(max_train_steps=400, checkpoint_every=50, choose=KEYS) == list(range(50, 401, 50))
+    assert due(max_train_steps=1200, checkpoint_every=50, choose=KEYS) == list(range(150, 1201, 150))
+    assert due(max_train_steps=110, checkpoint_every=50, choose={**KEYS, "every": 20}) == [50, 100, 110]
+
+
 def test_what_cannot_be_measured_is_said_before_the_first_step(
     base: Base, dataset: Path, make_config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
