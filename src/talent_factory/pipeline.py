@@ -7,7 +7,7 @@ may be killed at any moment and simply be started again.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -164,13 +164,13 @@ def _style_config(floor: Floor, path: Path | None) -> TrainConfig | None:
             f"{path} trains for {config.base_model}, this run uses {floor.base.name}",
             remedy="choose a style for the same base, or another base with --base",
         )
-    check_folder(config, _data_folder(floor.place, config))
+    check_folder(config, data_folder(floor.place, config))
     return config
 
 
 def _kit(floor: Floor, book: StageBook, config: TrainConfig) -> Path:
     """A user's folder of images to a kit."""
-    folder, dataset = _data_folder(floor.place, config), floor.place.datasets / config.id
+    folder, dataset = data_folder(floor.place, config), floor.place.datasets / config.id
     check_folder(config, folder)
     book.do(stages.folder_dataset_stage(config, folder=folder, out=dataset))
     _train(floor, book, config, dataset)
@@ -181,15 +181,18 @@ def train_kit(
     config_path: Path,
     *,
     workspace: Workspace | None = None,
+    choices: Mapping[str, str] | None = None,
     reporter: Reporter | None = None,
     stop: StopSignal | None = None,
 ) -> Path:
     """Train the config's LoRA on its folder of images and return the kit, packed and validated.
 
-    Goes on with an interrupted training, and does nothing when nothing changed. Raises ResumeRefused when the
-    last training of this id had another config or dataset.
+    `choices` says `preset` or `quality` in the config's stead. Goes on with an interrupted training, and does
+    nothing when nothing changed. Raises ResumeRefused when the last training of this id had another config or
+    dataset.
     """
-    place, config = workspace or workspace_from(), load_train_config(config_path)
+    place = workspace or workspace_from()
+    config = load_train_config(config_path, choices=choices, place=place)
     options = RunOptions(base=config.base_model)
     records = _records(place, config.id)
     with exclusive(records), _stoppable(stop) as signal:
@@ -231,9 +234,12 @@ def choose_step(
     return place.talents / config.id
 
 
-def plan_kit(config_path: Path, *, workspace: Workspace | None = None) -> Plan:
+def plan_kit(
+    config_path: Path, *, workspace: Workspace | None = None, choices: Mapping[str, str] | None = None
+) -> Plan:
     """What `train_kit` would do; writes nothing and loads no model. Raises DatasetError without images."""
-    place, config = workspace or workspace_from(), load_train_config(config_path)
+    place = workspace or workspace_from()
+    config = load_train_config(config_path, choices=choices, place=place)
     book = StageBook(place.root, _records(place, config.id), SilentReporter(), plan_only=True)
     kit = _kit(_floor(place, RunOptions(base=config.base_model)), book, config)
     return book.plan(f"{config_path.name} to the kit {kit.name}")
@@ -303,7 +309,7 @@ def _identity_config(floor: Floor, actor: Actor) -> TrainConfig:
     return parse(TrainConfig, asked, source="the numbers of the run")
 
 
-def _data_folder(place: Workspace, config: TrainConfig) -> Path:
+def data_folder(place: Workspace, config: TrainConfig) -> Path:
     """The folder of images: as written, from here or from the workspace."""
     folder = Path(config.train_data_dir).expanduser()
     return folder if folder.exists() or folder.is_absolute() else place.root / folder

@@ -15,13 +15,22 @@ from talent_factory.cli.common import (
     console,
     emit,
     reporter,
-    show_plan,
 )
 from talent_factory.cli.train_choose import choose_checkpoint
 from talent_factory.cli.train_import import before_commands, import_training
+from talent_factory.cli.train_plan import (
+    PresetOption,
+    QualityOption,
+    choices_of,
+    plan_training,
+    show_dry_run,
+)
+from talent_factory.cli.train_queue import train_all
+from talent_factory.cli.train_rate import find_learning_rate
+from talent_factory.cli.train_watch import run_folder, status_lines, stop_training, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from talent_factory.core.workspace import Workspace
     from talent_factory.training.runs import RunStatus
@@ -36,8 +45,13 @@ app = typer.Typer(
 
 @app.command("start")
 def start(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML as in configs/avatar/.")],
+    configs: Annotated[
+        list[Path],
+        typer.Argument(metavar="CONFIG...", help="YAML as in configs/avatar/; several are queued."),
+    ],
     workspace: WorkspaceOption = None,
+    preset: PresetOption = None,
+    quality: QualityOption = None,
     fresh: Annotated[
         bool,
         typer.Option("--fresh", help="Begin anew; an earlier run of this id is kept under another name."),
@@ -45,28 +59,47 @@ def start(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train what the config says and pack its kit; goes on by itself where an earlier call was stopped."""
+    """Train what the config says and pack its kit; goes on by itself where an earlier call was stopped.
+
+    Several configs are trained one after the other, or one on each GPU; a crash of one leaves the others.
+    """
     from talent_factory.core.workspace import workspace_from
-    from talent_factory.training.config import load_train_config
 
-    place = workspace_from(workspace)
-    talent_id = load_train_config(config).id
-    from talent_factory.pipeline import plan_kit, train_kit
-
-    if dry_run:
-        show_plan(plan_kit(config, workspace=place), as_json)
+    place, choices = workspace_from(workspace), choices_of(preset, quality)
+    if len(configs) > 1 and not dry_run:
+        train_all(configs, place, choices, fresh=fresh, as_json=as_json)
         return
+    for config in configs:
+        if dry_run:
+            show_dry_run(config, place, choices, as_json=as_json)
+        else:
+            _train(config, place, choices, fresh=fresh, as_json=as_json)
+
+
+def _train(config: Path, place: Workspace, choices: Mapping[str, str], *, fresh: bool, as_json: bool) -> None:
+    from talent_factory.core.config import load_yaml
+    from talent_factory.training.devices import prepare_environment
+
+    prepare_environment(load_yaml(config))  # before anything loads torch
+    from talent_factory.training.config import explained_config
+
+    typed, reasons = explained_config(config, choices=choices, place=place)
+    from talent_factory.pipeline import plan_kit, train_kit
     from talent_factory.training.runs import set_aside
 
+    run = place.runs / typed.id
     if fresh:
-        plan_kit(config, workspace=place)  # what cannot begin must not put the earlier run aside
+        # what cannot begin must not put the earlier run aside
+        plan_kit(config, workspace=place, choices=choices)
     with reporter() as progress:
-        if fresh and (kept := set_aside(place.runs / talent_id)) is not None:
+        for reason in reasons:
+            progress.message(reason)
+        if fresh and (kept := set_aside(run)) is not None:
             progress.message(f"the earlier run is kept in {kept}")
-        kit = train_kit(config, workspace=place, reporter=progress)
-    result = {"id": talent_id, "kit": kit, "run": place.runs / talent_id}
+        kit = train_kit(config, workspace=place, choices=choices, reporter=progress)
+    result = {"id": typed.id, "kit": kit, "run": run}
     emit(
-        result, as_json, lambda: console().print(f"{talent_id} is ready: {kit}", markup=False, soft_wrap=True)
+        result, as_json, lambda: console().print(f"{typed.id} is ready: {kit}", markup=False, soft_wrap=True)
     )
 
 
@@ -75,6 +108,9 @@ app.command("import")(import_training)
 
 
 app.command("choose")(choose_checkpoint)
+app.command("lr-find")(find_learning_rate)
+app.command("plan")(plan_training)
+app.command("stop")(stop_training)
 
 
 @app.command("resume")
@@ -88,7 +124,7 @@ def resume(
     from talent_factory.core.workspace import workspace_from
     from talent_factory.training.runs import read_run
 
-    folder = _run_folder(run, workspace_from(workspace))
+    folder = run_folder(run, workspace_from(workspace))
     read_run(folder)  # a wrong name should fail before torch is loaded
     from talent_factory.training.loop import resume as resume_run
 
@@ -107,36 +143,34 @@ def status(
         str | None, typer.Argument(metavar="[RUN]", help="One run; all runs of the workspace without it.")
     ] = None,
     workspace: WorkspaceOption = None,
+    follow: Annotated[
+        bool, typer.Option("--watch", help="Show it again and again until no run is running.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show how far runs are and how to go on; loads no model."""
+    from talent_factory.core.errors import UsageError
     from talent_factory.core.workspace import workspace_from
     from talent_factory.training.runs import list_runs, run_status
 
     place = workspace_from(workspace)
-    folders = list_runs(place.runs) if run is None else [_run_folder(run, place)]
-    found = [run_status(folder) for folder in folders]
-    emit(found, as_json, lambda: _show(found, place.runs))
 
+    def look() -> list[RunStatus]:
+        folders = list_runs(place.runs) if run is None else [run_folder(run, place)]
+        return [run_status(folder) for folder in folders]
 
-def _run_folder(run: str, place: Workspace) -> Path:
-    """The folder that the user means: a path that exists, else a name below the workspace's runs."""
-    from talent_factory.core.workspace import check_id
-
-    path = Path(run).expanduser()
-    return path if path.is_dir() else place.runs / check_id(run)
+    if not follow:
+        found = look()
+        emit(
+            found,
+            as_json,
+            lambda: console().print(status_lines(found, place.runs), markup=False, soft_wrap=True),
+        )
+        return
+    if as_json:
+        raise UsageError("--watch is for people", remedy="talent train status --json, again and again")
+    watch(look, place.runs)
 
 
 def _finished_text(run: Path, loss: float) -> str:
     return f"{run} is trained, loss {loss:.4f}\nnext: run the command that began it again, to pack its kit"
-
-
-def _show(found: Sequence[RunStatus], runs: Path) -> None:
-    lines = []
-    for item in found:
-        loss = "" if item.loss is None else f", loss {item.loss:.4f}"
-        lines.append(f"{item.id}: {item.state} at step {item.step} of {item.steps}{loss}")
-        if item.next:
-            lines.append(f"  next: {item.next}")
-    text = "\n".join(lines) or f"no runs in {runs}\nnext: talent train CONFIG"
-    console().print(text, markup=False, soft_wrap=True)

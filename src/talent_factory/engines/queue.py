@@ -97,11 +97,11 @@ def run_queue(
     stop: StopSignal,
     look: Callable[[str], tuple[int, int] | None] | None = None,
 ) -> tuple[Ended, ...]:
-    """Run all tasks, in order, as many at once as there are places; returns how each ended.
+    """Run all tasks in order, as many at once as there are places; returns how each ended.
 
-    A child that dies of a signal is started again, at most three times. One that ends with an error of its own
-    would end so again: it has failed, and the others go on. When `stop` is requested, children are asked to
-    save and end. `look` tells how many of how many steps the run of an id has made.
+    A child that dies of a signal is started again, at most three times. One that ends with an error of its
+    own would end so again: it has failed, and the others go on. When `stop` is requested, children are asked
+    to save and end. `look` tells how many of how many steps the run of an id has made.
     """
     waiting: deque[Task] = deque(tasks)
     free: deque[Device] = deque(places)

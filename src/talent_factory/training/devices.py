@@ -6,16 +6,20 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from talent_factory.core.errors import UsageError
 from talent_factory.core.records import Record
 
 if TYPE_CHECKING:
-    from talent_factory.training.config import Device, Precision
+    from talent_factory.training.config import Device, Precision, TrainConfig
 
 Kind = Literal["cpu", "cuda", "mps"]
+
+QUIET_THREADS = 4
+_QUIET_WATERMARKS = {"PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.6", "PYTORCH_MPS_LOW_WATERMARK_RATIO": "0.4"}
 
 # Dense bf16 or fp16 products with fp32 sums, in TFLOP/s, as the makers state them; read the first that fits.
 _KNOWN_TFLOPS: tuple[tuple[str, float], ...] = (
@@ -76,6 +80,13 @@ def device_facts(wanted: Device = "auto") -> DeviceFacts:
     if wanted == "cuda":
         raise UsageError("device cuda is asked for, but torch sees no GPU", remedy="write device: cpu")
     return _cpu()
+
+
+def count_gpus() -> int:
+    """CUDA devices that torch sees here."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def apple_silicon() -> bool:
@@ -165,6 +176,18 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+def check_precision(config: TrainConfig, facts: DeviceFacts) -> None:
+    """Raise UsageError for a precision that this device cannot train in."""
+    if config.precision == "fp16" and facts.kind == "mps":
+        raise UsageError(
+            "precision fp16 turns to NaN on Apple's GPU", remedy="write precision: fp32, or bf16"
+        )
+    if config.precision == "fp16" and facts.kind == "cpu":
+        raise UsageError("precision fp16 is for GPUs", remedy="write precision: bf16, or fp32")
+    if config.precision == "fp8" and facts.kind == "mps":
+        raise UsageError("precision fp8 is not known to Apple's GPU", remedy="write precision: bf16")
+
+
 def stated_pace(facts: DeviceFacts, precision: Precision, *, captured: bool) -> Pace | None:
     """The pace that follows from the maker's figure, or None where there is none; wide bars, no work."""
     if facts.peak_flops is None:
@@ -240,3 +263,20 @@ def settle(kind: Kind) -> None:
         torch.cuda.synchronize()
     elif kind == "mps":
         torch.mps.synchronize()
+
+
+def prepare_environment(keys: Mapping[str, Any]) -> dict[str, str]:
+    """Set what libraries read when they start, for a config of these keys; returns what was set.
+
+    Call it before torch is loaded. What the user set in the environment stays. On an Apple GPU quiet mode is
+    the default, and operations that the GPU lacks run on the processor.
+    """
+    apple = apple_silicon() and keys.get("device", "auto") in ("auto", "mps")
+    quiet = keys.get("quiet")
+    wanted = {"PYTORCH_ENABLE_MPS_FALLBACK": "1"} if apple else {}
+    if quiet or (quiet is None and apple):
+        wanted["OMP_NUM_THREADS"] = str(QUIET_THREADS)
+        wanted |= _QUIET_WATERMARKS if apple else {}
+    made = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(made)
+    return made

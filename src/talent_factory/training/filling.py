@@ -38,7 +38,7 @@ def filled(
         )
     if not preset and not quality and profile != "auto":
         return Chosen(values=dict(data), reasons=())
-    images = _images(data, place)
+    images = count_images(data.get("train_data_dir"), place=place)
     suggested: dict[str, Any] = {}
     reasons: list[str] = []
     if preset:
@@ -75,9 +75,9 @@ def _merged(suggested: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
     return both
 
 
-def _images(data: Mapping[str, Any], place: Workspace | None) -> int:
-    written = str(data.get("train_data_dir", ""))
-    folder = Path(written).expanduser()
+def count_images(written: object, *, place: Workspace | None = None) -> int:
+    """The images in the folder that a config names, from here or from the workspace; the usual 30 without."""
+    folder = Path(str(written or "")).expanduser()
     if not folder.exists() and not folder.is_absolute():
         folder = (place or workspace_from()).root / folder
     try:

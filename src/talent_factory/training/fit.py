@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Literal
 from talent_factory.core.plan import Plan, PlanStep, duration
 from talent_factory.core.records import Record
 from talent_factory.training.arithmetic import BASE_ALONE, Adaption, Work
-from talent_factory.training.devices import DeviceFacts, Pace
-from talent_factory.training.shapes import BaseShape
+from talent_factory.training.devices import (
+    DeviceFacts,
+    Pace,
+    check_precision,
+    device_facts,
+    measured_pace,
+    stated_pace,
+)
+from talent_factory.training.shapes import BaseShape, base_shape
 
 if TYPE_CHECKING:
     from talent_factory.training.config import TrainConfig
@@ -220,6 +227,20 @@ def _step_flops(job: Job) -> tuple[float, float]:
     if config.train_text_encoder:
         batch += (config.batch_size + kept) * sum(work.forward + work.backward for work in job.texts())
     return config.accumulation * batch, config.accumulation * config.batch_size * floor
+
+
+def forecast(config: TrainConfig, *, images: int) -> Fit:
+    """The prediction for `config` on the device that it would train on here.
+
+    Loads torch, computes a few products where no maker's figure is known, and loads no model. Raises
+    UsageError for a device or precision that is not there, BaseError for a base of an unknown shape.
+    """
+    facts = device_facts(config.device)
+    check_precision(config, facts)
+    shape = base_shape(config.base_model, config.sdx_version)
+    captured = config.fast and facts.kind == "cuda"
+    pace = stated_pace(facts, config.precision, captured=captured) or measured_pace(facts, config.precision)
+    return predict_fit(Job(config, shape, images), facts=facts, pace=pace)
 
 
 def refined(fit: Fit, step_seconds: float, *, source: str, bar: float = 0.15) -> Fit:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from talent_factory.core.config import parse
-from talent_factory.core.errors import UsageError
-from talent_factory.training.devices import DeviceFacts, apple_silicon
+from talent_factory.training.devices import QUIET_THREADS, DeviceFacts
 from talent_factory.training.fit import Job, Memory, bar_of, predict_memory, size
 from talent_factory.training.presets import Chosen
 from talent_factory.training.shapes import BaseShape
-
-if TYPE_CHECKING:
-    from talent_factory.training.config import TrainConfig
 
 _GB = 1 << 30
 # Cards up to here count as small: batch 1 and eight-bit moments.
 _SMALL_CARD = 16 * _GB
 _APPLE_ACCUMULATION = 8
-_QUIET_THREADS = 4
-_QUIET_WATERMARKS = {"PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.6", "PYTORCH_MPS_LOW_WATERMARK_RATIO": "0.4"}
 # What a prediction needs and a preset or dial may not have said yet.
 _STANDING_IN = {"batch_size": 1, "lora_rank": 16, "max_train_steps": 1, "learning_rate": 1e-4}
 
@@ -186,33 +179,4 @@ class _Picker:
 
 def quiet_reason() -> str:
     """What quiet mode does, in words."""
-    return f"{_QUIET_THREADS} threads and memory watermarks 0.6 / 0.4 leave the machine usable"
-
-
-def check_precision(config: TrainConfig, facts: DeviceFacts) -> None:
-    """Raise UsageError for a precision that this device cannot train in."""
-    if config.precision == "fp16" and facts.kind == "mps":
-        raise UsageError(
-            "precision fp16 turns to NaN on Apple's GPU", remedy="write precision: fp32, or bf16"
-        )
-    if config.precision == "fp16" and facts.kind == "cpu":
-        raise UsageError("precision fp16 is for GPUs", remedy="write precision: bf16, or fp32")
-    if config.precision == "fp8" and facts.kind == "mps":
-        raise UsageError("precision fp8 is not known to Apple's GPU", remedy="write precision: bf16")
-
-
-def prepare_environment(keys: Mapping[str, Any]) -> dict[str, str]:
-    """Set what libraries read when they start, for a config of these keys; returns what was set.
-
-    Call it before torch is loaded. What the user set in the environment stays. On an Apple GPU quiet mode is
-    the default, and operations that the GPU lacks run on the processor.
-    """
-    apple = apple_silicon() and keys.get("device", "auto") in ("auto", "mps")
-    quiet = keys.get("quiet")
-    wanted = {"PYTORCH_ENABLE_MPS_FALLBACK": "1"} if apple else {}
-    if quiet or (quiet is None and apple):
-        wanted["OMP_NUM_THREADS"] = str(_QUIET_THREADS)
-        wanted |= _QUIET_WATERMARKS if apple else {}
-    made = {name: value for name, value in wanted.items() if name not in os.environ}
-    os.environ.update(made)
-    return made
+    return f"{QUIET_THREADS} threads and memory watermarks 0.6 / 0.4 leave the machine usable"

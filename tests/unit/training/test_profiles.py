@@ -10,7 +10,7 @@ import pytest
 
 from talent_factory.core.errors import ConfigError, UsageError
 from talent_factory.core.workspace import Workspace
-from talent_factory.training import profiles
+from talent_factory.training import devices, profiles
 from talent_factory.training.config import NEUTRAL_KEYS, TrainConfig, load_train_config
 from talent_factory.training.devices import DeviceFacts, known_flops
 from talent_factory.training.filling import filled
@@ -124,7 +124,7 @@ def test_apple_silicon_accumulates_and_never_takes_fp16() -> None:
         assert "fp16 turns to NaN" in reasons
         assert "0.6 / 0.4" in reasons
     with pytest.raises(UsageError, match="NaN"):
-        profiles.check_precision(_filled(APPLE, preset="fast", precision="fp16")[0], APPLE)
+        devices.check_precision(_filled(APPLE, preset="fast", precision="fp16")[0], APPLE)
 
 
 def test_what_is_free_at_the_moment_changes_nothing() -> None:
@@ -186,22 +186,22 @@ def test_from_the_file_and_from_the_command_line(tmp_path: Path) -> None:
 
 
 def test_quiet_mode_sets_what_libraries_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "apple_silicon", lambda: True)
+    monkeypatch.setattr(devices, "apple_silicon", lambda: True)
     for name in ("OMP_NUM_THREADS", "PYTORCH_MPS_HIGH_WATERMARK_RATIO", "PYTORCH_MPS_LOW_WATERMARK_RATIO",
                  "PYTORCH_ENABLE_MPS_FALLBACK"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv(name, "restored afterwards")
         monkeypatch.delenv(name)
-    made = profiles.prepare_environment({})
+    made = devices.prepare_environment({})
     assert made["OMP_NUM_THREADS"] == os.environ["OMP_NUM_THREADS"] == "4"
     assert made["PYTORCH_MPS_HIGH_WATERMARK_RATIO"] == "0.6"
     assert made["PYTORCH_MPS_LOW_WATERMARK_RATIO"] == "0.4"
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert "OMP_NUM_THREADS" not in profiles.prepare_environment({})
+    assert "OMP_NUM_THREADS" not in devices.prepare_environment({})
     monkeypatch.delenv("PYTORCH_MPS_HIGH_WATERMARK_RATIO")
-    assert "PYTORCH_MPS_HIGH_WATERMARK_RATIO" not in profiles.prepare_environment({"quiet": False})
-    monkeypatch.setattr(profiles, "apple_silicon", lambda: False)
-    assert profiles.prepare_environment({}) == {}
+    assert "PYTORCH_MPS_HIGH_WATERMARK_RATIO" not in devices.prepare_environment({"quiet": False})
+    monkeypatch.setattr(devices, "apple_silicon", lambda: False)
+    assert devices.prepare_environment({}) == {}
 
 
 @pytest.mark.parametrize(
