@@ -165,12 +165,13 @@ def floor_share(base: Path, case: Case, best: dict[str, dict[str, float]]) -> di
     }
 
 
-def run_one(trainer: str, todo: Work, warmup: int) -> dict[str, float]:
-    """One training in its own process."""
+def run_one(trainer: str, todo: Work, warmup: int, extra: dict[str, Any] | None = None) -> dict[str, float]:
+    """One training in its own process; `extra` are further keys of our config."""
     order = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(todo).items()}
     order |= {
         "kind": "ours" if trainer == "ours" else "reference",
         "warmup": warmup,
+        "extra": extra or {},
         "cached": trainer.endswith("cached"),
     }
     path = todo.out.parent / "order.json"

@@ -1,8 +1,13 @@
 """Prove on this machine that a training killed at any moment and resumed ends in the very same bytes.
 
+The training has on what a resume could lose: accumulation, a moving average, aspect buckets, low-rank
+layers of the text encoder, shuffled and dropped captions, mirrored images, preservation, and a loss on
+held-out images.
+
 Real processes get a real SIGKILL. They are forked from this one, because importing torch and diffusers
-afresh takes longer than a whole tiny training. That is safe as long as this process never runs torch itself
-(a pool of threads does not survive a fork), so even the tiny base and its dataset are made in a child.
+afresh takes longer than a whole tiny training. That is safe as long as this process never runs torch
+itself (a pool of threads does not survive a fork), so even the tiny base and its dataset are made in a
+child.
 """
 
 from __future__ import annotations
@@ -26,9 +31,11 @@ from talent_factory.core.records import Record
 from talent_factory.core.seeds import derive_seed
 from talent_factory.training import runs
 from talent_factory.training.config import TrainConfig
-from talent_factory.training.options import CaptionKeys
+from talent_factory.training.options import CaptionKeys, ValidationKeys
 
 _STEPS = 16
+# Buckets of three aspects, of which some have an odd number of images: their last batch is refilled.
+_SHAPES = ((32, 32), (48, 32), (32, 48))
 _POLL_SECONDS = 0.0005
 # A run that was killed this often is left to end: the proof is in the bytes, not in the count.
 _KILLS_A_RUN = 3
@@ -109,7 +116,9 @@ class _Yard:
         from talent_factory.training.tiny_data import make_tiny_dataset
 
         make_random_base(self.root / "base", seed=1)
-        make_tiny_dataset(self.root / "dataset")
+        make_tiny_dataset(
+            self.root / "dataset", images=8, shapes=_SHAPES, tags=("red", "round", "small", "shiny")
+        )
 
     def train(self, name: str) -> None:
         """Begin a run or go on with it; in a child only."""
@@ -128,7 +137,10 @@ class _Yard:
             batch_size=2,
             token="selftest",
             flip=True,
-            captions=CaptionKeys(dropout=0.2),
+            accumulation=2,
+            ema=0.9,
+            captions=CaptionKeys(dropout=0.2, shuffle=True, tag_dropout=0.2, variants=4),
+            validation=ValidationKeys(share=0.2),
             prior_weight=0.5,
             train_text_encoder=True,
             sample_every=_STEPS // 2,
