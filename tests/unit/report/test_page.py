@@ -13,7 +13,7 @@ import pytest
 
 from page_maker import make_content
 from talent_factory.core.errors import FileError
-from talent_factory.report.page import render_page, write_report
+from talent_factory.report.page import render_page, write_choice_page, write_report
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7*7 }} & \'"'
 
@@ -103,7 +103,9 @@ def test_small_pictures_keep_their_bytes_and_large_ones_shrink(tmp_path: Path) -
 
 
 def test_a_page_without_mix_loss_and_pairs_is_whole(tmp_path: Path) -> None:
-    bare = make_content(tmp_path).model_copy(update={"mixes": (), "loss": (), "pairs": (), "hero": None})
+    bare = make_content(tmp_path).model_copy(
+        update={"mixes": (), "loss": (), "pairs": (), "hero": None, "choice": None}
+    )
     page = Page(render_page(bare))
     assert {link["href"] for link in page.all("a")} == {"#main", "#cast", "#training", "#kit"}
 
@@ -114,3 +116,35 @@ def test_a_lost_picture_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"kit\.png"):
         write_report(content, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_the_choice_stands_on_the_page_and_alone_with_every_picture(tmp_path: Path) -> None:
+    content = make_content(tmp_path)
+    assert content.choice is not None
+    alone = write_choice_page(content.choice, tmp_path / "choice.html").read_text()
+    for html in (render_page(content), alone):
+        assert html.count("<td><img ") == 2 * (3 + 2)
+        assert html.count('class="ships"') == 2  # the checkpoint, and the strength
+        assert "chosen by a person" in html
+        assert "3 held-out images" in html
+    page = Page(alone)
+    assert all(image["alt"] for image in page.all("img") if not image["src"].startswith("data:,"))
+    assert all(image["src"].startswith("data:") for image in page.all("img"))
+    # two halves of one sheet: what is cut out differs in its place only, so here it is the same picture
+    assert len({image["src"] for image in page.all("img") if "webp" in image["src"]}) == 1
+
+
+def test_a_choice_of_hostile_words_stays_words(tmp_path: Path) -> None:
+    content = make_content(tmp_path, name=HOSTILE, text=HOSTILE).choice
+    assert content is not None
+    page = Page(write_choice_page(content, tmp_path / "choice.html").read_text())
+    assert len(page.all("script")) == 1
+    assert not any("onerror" in attributes for _, attributes in page.tags)
+    assert "{{ 7*7 }}" in page.text
+
+
+def test_a_missing_sheet_is_named(tmp_path: Path) -> None:
+    content = make_content(tmp_path)
+    (tmp_path / "sheet.png").unlink()
+    with pytest.raises(FileError, match=r"sheet\.png cannot be shown"):
+        render_page(content)
