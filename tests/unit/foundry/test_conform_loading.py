@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from talent_factory.kits.conform.family import FamilyName
 from talent_factory.kits.keys import expected_modules, unet_config, unet_paths
 from talent_factory.kits.peft_form import write_peft_folder
 from talent_factory.training.families import Base, load_base
+from talent_factory.training.families.random_base import make_random_base
+from talent_factory.training.lora import attach
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,30 @@ def test_outputs_are_ours_and_the_base_comes_back_as_it_was(tmp_path: Path, mini
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert not any(parameter.requires_grad for parameter in mini.unet.parameters())
+
+
+@pytest.mark.parametrize("kind", ["tiny", "tiny-sdxl"])
+def test_outputs_of_both_families_are_ours_text_encoders_included(
+    tmp_path: Path, kind: Literal["tiny", "tiny-sdxl"]
+) -> None:
+    base = load_base(make_random_base(tmp_path / "base", kind=kind))
+    arrays: Arrays = {}
+    for number, (prefix, module) in enumerate(base.modules()):
+        network = attach(
+            module, prefix=prefix, rank=2, alpha=3.0, targets="transformer+conv", name=base.lora_name
+        )
+        network.detach()
+        rng = np.random.default_rng(number)
+        for name, tensor in network.state().items():
+            small = rng.normal(0, 0.05, tuple(tensor.shape)).astype(np.float32)
+            arrays[name] = tensor.numpy() if name.endswith(".alpha") else small
+    prefixes = {name.partition("_text_model")[0] for name in arrays if "text_model" in name}
+    assert prefixes == ({"lora_te"} if kind == "tiny" else {"lora_te1", "lora_te2"})
+    file = open_lora(write_arrays(tmp_path / "kit.safetensors", arrays))
+    own = conform(file, family=family_of(base), base=base, tools=["diffusers"]).tools[0]
+    assert (own.verdict, own.matched, own.unmatched) == ("full", len(arrays) // 3, 0)
+    assert own.forward_difference is not None
+    assert own.forward_difference < TOLERANCE
 
 
 def test_a_wrong_scale_is_seen_in_the_outputs(
