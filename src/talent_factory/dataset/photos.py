@@ -105,7 +105,7 @@ def examine_photos(
         shown = "; ".join(f"{photo.name}: {', '.join(photo.remarks)}" for photo in photos[:3])
         raise DatasetError(
             f"{folder}: none of the {len(photos)} photos can be used ({shown})",
-            remedy="bring sharp photos of at least 512 px, or keep them as they are with --keep-all",
+            remedy=f"bring sharp photos of at least {resolution} px, or keep these with --keep-all",
         )
     chosen = [photo for photo in readable if photo.name in kept]
     return PhotoSet(

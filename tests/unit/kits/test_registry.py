@@ -1,0 +1,86 @@
+"""The registry is rebuilt from the kits; only a person's notes live in it alone."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tests.kit_maker import make_base, make_kit
+
+from talent_factory.core.errors import FileError, KitError
+from talent_factory.kits.export import export_lora
+from talent_factory.kits.registry import PAGE, TABLE, update_registry
+
+ONE, TWO = "avatar.identity.zwx", "avatar.identity.ohwx"
+
+
+@pytest.fixture
+def talents(tmp_path: Path) -> Path:
+    """Two kits, the second made later."""
+    base, root = make_base(tmp_path / "base"), tmp_path / "talents"
+    for number, (name, token) in enumerate(((ONE, "zwx"), (TWO, "ohwx")), start=1):
+        make_kit(
+            root,
+            base,
+            work=tmp_path / f"work{number}",
+            id=name,
+            token=token,
+            created_at=datetime(2026, 3, number, tzinfo=UTC),
+            training_config={"max_train_steps": 100 * number},
+            provenance={"images": 20 + number},
+        )
+    return root
+
+
+def test_the_table_says_what_was_made(tmp_path: Path, talents: Path) -> None:
+    rows = update_registry(tmp_path, talents)
+    assert [(r.name, r.token, r.date, r.steps, r.images) for r in rows] == [
+        ("ohwx", "ohwx", "2026-03-02", 200, 22),
+        ("zwx", "zwx", "2026-03-01", 100, 21),
+    ]
+    assert [json.loads(line)["id"] for line in (tmp_path / TABLE).read_text().splitlines()] == [TWO, ONE]
+    page = (tmp_path / PAGE).read_text().splitlines()
+    assert page[2].startswith("| name | token | date |")
+    assert page[4].startswith("| ohwx | ohwx | 2026-03-02 |")
+    assert len({line.count("|") for line in page[2:]}) == 1
+
+
+def test_notes_are_kept_when_it_is_rebuilt(tmp_path: Path, talents: Path) -> None:
+    update_registry(tmp_path, talents, notes={ONE: "hair | a bit\nred"})
+    (row,) = [row for row in update_registry(tmp_path, talents) if row.id == ONE]
+    assert row.notes == "hair | a bit\nred"
+    assert "hair \\| a bit red" in (tmp_path / PAGE).read_text()
+
+
+def test_a_note_needs_its_kit(tmp_path: Path, talents: Path) -> None:
+    with pytest.raises(KitError, match=r"no kit avatar\.identity\.gone"):
+        update_registry(tmp_path, talents, notes={"avatar.identity.gone": "x"})
+    assert not (tmp_path / TABLE).exists()
+
+
+def test_a_damaged_table_is_not_overwritten(tmp_path: Path, talents: Path) -> None:
+    (tmp_path / TABLE).write_text("{")
+    with pytest.raises(FileError, match="holds your notes"):
+        update_registry(tmp_path, talents)
+    assert (tmp_path / TABLE).read_text() == "{"
+
+
+def test_folders_that_are_no_kits_are_passed_over(tmp_path: Path, talents: Path) -> None:
+    (talents / "junk").mkdir()
+    (talents / "junk" / "talent.json").write_text("{}")
+    assert len(update_registry(tmp_path, talents)) == 2
+    assert update_registry(tmp_path / "new", tmp_path / "nothing") == []
+
+
+def test_an_export_is_the_weights_with_a_card_and_a_preview(tmp_path: Path, talents: Path) -> None:
+    kit = talents / ONE
+    written = export_lora(kit, tmp_path / "webui", name="zwx")
+    assert [path.name for path in written] == ["zwx.safetensors", "zwx.json", "zwx.png"]
+    assert written[0].read_bytes() == (kit / "weights.safetensors").read_bytes()
+    card = json.loads(written[1].read_text())
+    assert (card["activation text"], card["sd version"]) == ("zwx", "SD1")
+    assert card["preferred weight"] == 1.0
+    with pytest.raises(KitError):
+        export_lora(tmp_path, tmp_path / "webui", name="zwx")
