@@ -68,6 +68,9 @@ def test_a_dry_run_predicts_and_says_why(
     (line,) = [step for step in found["steps"] if step["name"] == "train"]
     assert line["seconds"] == pytest.approx(found["fit"]["seconds"])
     assert any("4 images" in reason for reason in found["reasons"])
+    assert talent([*words, str(_config(tmp_path / "b.yaml", "b", images)), "--json"]) == 0
+    both = json.loads(capsys.readouterr().out)
+    assert [item["config"]["id"].rpartition(".")[2] for item in both] == ["a", "b"]
     assert not (tmp_path / "runs").exists()
     assert talent(words) == 0
     assert "memory: " in capsys.readouterr().out

@@ -21,6 +21,7 @@ from talent_factory.cli.train_import import before_commands, import_training
 from talent_factory.cli.train_plan import (
     PresetOption,
     QualityOption,
+    announce,
     choices_of,
     plan_training,
     show_dry_run,
@@ -69,11 +70,10 @@ def start(
     if len(configs) > 1 and not dry_run:
         train_all(configs, place, choices, fresh=fresh, as_json=as_json)
         return
-    for config in configs:
-        if dry_run:
-            show_dry_run(config, place, choices, as_json=as_json)
-        else:
-            _train(config, place, choices, fresh=fresh, as_json=as_json)
+    if dry_run:
+        show_dry_run(configs, place, choices, as_json=as_json)
+    else:
+        _train(configs[0], place, choices, fresh=fresh, as_json=as_json)
 
 
 def _train(config: Path, place: Workspace, choices: Mapping[str, str], *, fresh: bool, as_json: bool) -> None:
@@ -81,19 +81,12 @@ def _train(config: Path, place: Workspace, choices: Mapping[str, str], *, fresh:
     from talent_factory.training.devices import prepare_environment
 
     prepare_environment(load_yaml(config))  # before anything loads torch
-    from talent_factory.training.config import explained_config
-
-    typed, reasons = explained_config(config, choices=choices, place=place)
-    from talent_factory.pipeline import plan_kit, train_kit
+    from talent_factory.pipeline import train_kit
     from talent_factory.training.runs import set_aside
 
-    run = place.runs / typed.id
-    if fresh:
-        # what cannot begin must not put the earlier run aside
-        plan_kit(config, workspace=place, choices=choices)
     with reporter() as progress:
-        for reason in reasons:
-            progress.message(reason)
+        typed = announce(config, place, choices, fresh=fresh, listener=progress)
+        run = place.runs / typed.id
         if fresh and (kept := set_aside(run)) is not None:
             progress.message(f"the earlier run is kept in {kept}")
         kit = train_kit(config, workspace=place, choices=choices, reporter=progress)
@@ -122,10 +115,12 @@ def resume(
     """Go on with a stopped or killed run as it was begun; the result is the same as without a stop."""
     from talent_factory.core.stop import graceful_stop
     from talent_factory.core.workspace import workspace_from
+    from talent_factory.training.devices import prepare_environment
     from talent_factory.training.runs import read_run
 
     folder = run_folder(run, workspace_from(workspace))
-    read_run(folder)  # a wrong name should fail before torch is loaded
+    # a wrong name should fail before torch is loaded, and torch reads the environment when it is
+    prepare_environment(read_run(folder).config.model_dump())
     from talent_factory.training.loop import resume as resume_run
 
     with reporter() as progress, graceful_stop() as stop:

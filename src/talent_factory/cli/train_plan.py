@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit, reporter
+from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit, print_json, reporter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from talent_factory.core.events import Reporter
     from talent_factory.core.plan import Plan
     from talent_factory.core.workspace import Workspace
     from talent_factory.training.config import TrainConfig
@@ -65,21 +66,28 @@ def plan_training(
     )
 
 
-def show_dry_run(config: Path, place: Workspace, choices: Mapping[str, str], *, as_json: bool) -> None:
-    """What `talent train CONFIG` would do, stage by stage, and whether the training fits."""
+def show_dry_run(
+    configs: Sequence[Path], place: Workspace, choices: Mapping[str, str], *, as_json: bool
+) -> None:
+    """What `talent train CONFIG…` would do, stage by stage, and whether each training fits.
+
+    As JSON one config is one document, several are a list of them.
+    """
     from talent_factory.pipeline import plan_kit
     from talent_factory.training.config import explained_config
 
-    plan = plan_kit(config, workspace=place, choices=choices)
-    typed, reasons = explained_config(config, choices=choices, place=place)
-    fit = foresee(typed, place)
-    plan = _with_fit(plan, fit)
-
-    def human() -> None:
-        console().print(plan.as_table())
-        console().print("\n".join([*reasons, *fit.lines()]), markup=False, soft_wrap=True)
-
-    emit({**plan.as_json(), **_document(typed, reasons, fit)}, as_json, human)
+    documents = []
+    for config in configs:
+        plan = plan_kit(config, workspace=place, choices=choices)
+        typed, reasons = explained_config(config, choices=choices, place=place)
+        fit = foresee(typed, place)
+        plan = _with_fit(plan, fit)
+        documents.append({**plan.as_json(), **_document(typed, reasons, fit)})
+        if not as_json:
+            console().print(plan.as_table())
+            console().print("\n".join([*reasons, *fit.lines()]), markup=False, soft_wrap=True)
+    if as_json:
+        print_json(documents[0] if len(documents) == 1 else documents)
 
 
 def foresee(config: TrainConfig, place: Workspace) -> Fit:
@@ -88,6 +96,40 @@ def foresee(config: TrainConfig, place: Workspace) -> Fit:
     from talent_factory.training.fit import forecast
 
     return forecast(config, images=count_images(config.train_data_dir, place=place))
+
+
+def announce(
+    config: Path,
+    place: Workspace,
+    choices: Mapping[str, str],
+    *,
+    fresh: bool,
+    listener: Reporter,
+) -> TrainConfig:
+    """Tell before a training begins why keys have their values, and what it will need; returns the config.
+
+    A training that is done already is not predicted.
+    """
+    from talent_factory.core.errors import BaseError
+    from talent_factory.pipeline import plan_kit
+    from talent_factory.training.config import explained_config
+
+    typed, reasons = explained_config(config, choices=choices, place=place)
+    try:
+        plan = plan_kit(config, workspace=place, choices=choices)
+        ahead = fresh or any(step.name == "train" for step in plan.todo)
+    except BaseError:
+        if fresh:  # what cannot begin must not put the earlier run aside
+            raise
+        ahead = True  # a base of the hub is fetched only by the work itself
+    if ahead:
+        fit = foresee(typed, place)
+        listener.event("fit", **fit.model_dump(mode="json"), verdict=fit.verdict)
+        for line in (*reasons, *fit.lines()):
+            listener.message(line)
+        if fit.verdict == "does not fit":
+            listener.message("it begins all the same, and goes on in smaller pieces when memory runs out")
+    return typed
 
 
 def _with_fit(plan: Plan, fit: Fit) -> Plan:
@@ -114,8 +156,9 @@ def _probed(fit: Fit, config: TrainConfig, place: Workspace) -> Fit:
         dataset = Path(name) / "dataset"
         make_folder_dataset(config, folder=data_folder(place, config), out=dataset)
         trial = run_trial(config, dataset=dataset)
-    source = f"{STEPS} steps measured; the process had {trial.memory / 2**30:.2f} GB at its peak"
-    return refined(fit, trial.step_seconds, source=source)
+    return refined(
+        fit, trial.step_seconds, memory=trial.memory, source=f"{STEPS} steps measured on this machine"
+    )
 
 
 def _document(config: TrainConfig, reasons: Sequence[str], fit: Fit) -> dict[str, object]:

@@ -82,6 +82,8 @@ class Fit(Record):
     images_per_step: int
     source: str
     """Where the pace comes from."""
+    measured: int | None = None
+    """Bytes at the peak of a trial, where there was one."""
 
     @property
     def verdict(self) -> Literal["fits", "may fit", "does not fit"]:
@@ -100,8 +102,9 @@ class Fit(Record):
         low = self.setup_seconds + self.steps * self.step_low
         high = self.setup_seconds + self.steps * self.step_high
         part = self.memory
+        expected = size(part.total) if self.measured is None else f"{size(self.measured)} measured"
         memory = (
-            f"memory: {self.verdict} on {self.device}: {size(part.total)} "
+            f"memory: {self.verdict} on {self.device}: {expected} "
             f"({size(self.memory_low)} to {size(self.memory_high)}) of {size(self.budget)}"
         )
         parts = (
@@ -243,14 +246,22 @@ def forecast(config: TrainConfig, *, images: int) -> Fit:
     return predict_fit(Job(config, shape, images), facts=facts, pace=pace)
 
 
-def refined(fit: Fit, step_seconds: float, *, source: str, bar: float = 0.15) -> Fit:
-    """The same prediction with the seconds of a step as they were measured."""
+def refined(fit: Fit, step_seconds: float, *, memory: int, source: str) -> Fit:
+    """The same prediction with the seconds of a step and the bytes at the peak as a trial measured them.
+
+    What a trial does not draw, the whole training may: pictures need their own peak.
+    """
+    drawn = fit.memory.total - fit.memory.activations + fit.memory.pictures
+    peak = max(memory, drawn)
     return fit.model_copy(
         update={
             "step_seconds": step_seconds,
-            "step_low": step_seconds * (1 - bar),
-            "step_high": step_seconds * (1 + bar),
+            "step_low": step_seconds * 0.85,
+            "step_high": step_seconds * 1.15,
             "source": source,
+            "measured": memory,
+            "memory_low": int(memory * 0.95),
+            "memory_high": int(peak * 1.05),
         }
     )
 

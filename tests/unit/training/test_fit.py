@@ -99,8 +99,10 @@ def test_the_words_and_the_plan_name_what_matters() -> None:
     plan = fit.plan("a title")
     assert plan.seconds == pytest.approx(fit.seconds)
     assert plan.memory_mb == pytest.approx(fit.memory.total / 2**20)
-    better = refined(fit, 0.5, source="ten steps measured")
+    better = refined(fit, 0.5, memory=5 * GB, source="ten steps measured")
     assert (better.step_seconds, better.step_low, better.step_high) == (0.5, 0.425, 0.575)
+    assert better.memory_high == int(5 * GB * 1.05)
+    assert "5.00 GB measured" in better.lines()[0]
 
 
 def test_a_pace_is_stated_for_known_cards_and_measured_here() -> None:
