@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -162,3 +165,10 @@ def test_what_cannot_be_chosen_is_said_in_one_line(
     assert talent(other) == 1
     assert "is no run of the workspace" in capsys.readouterr().err
     assert call(measured, TALENT_ID, "--step", "2", "--weight", "3") == 2
+
+
+def test_what_was_chosen_is_read_without_torch() -> None:
+    modules = "talent_factory.report.choice, talent_factory.training.likeness.choose"
+    script = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
