@@ -23,7 +23,7 @@ from talent_factory.core.stop import StopSignal, graceful_stop
 from talent_factory.core.workspace import Workspace, check_token, exclusive, workspace_from
 from talent_factory.quality import Dials, derive_dials
 from talent_factory.stage_book import StageBook, StageOutcome
-from talent_factory.stage_work import base_facts, check_folder
+from talent_factory.stage_work import base_facts, check_folder, check_version
 from talent_factory.stages import Actor, Floor
 from talent_factory.training.config import TrainConfig, load_train_config
 
@@ -159,6 +159,7 @@ def _style_config(floor: Floor, path: Path | None) -> TrainConfig | None:
             f"{path} trains {config.id}, which is no style",
             remedy="give --style a config whose id begins with avatar.style.",
         )
+    check_version(floor.base, config)
     if config.base_model != floor.base.name:
         raise KitError(
             f"{path} trains for {config.base_model}, this run uses {floor.base.name}",
@@ -170,6 +171,7 @@ def _style_config(floor: Floor, path: Path | None) -> TrainConfig | None:
 
 def _kit(floor: Floor, book: StageBook, config: TrainConfig) -> Path:
     """A user's folder of images to a kit."""
+    check_version(floor.base, config)
     folder, dataset = data_folder(floor.place, config), floor.place.datasets / config.id
     check_folder(config, folder)
     book.do(stages.folder_dataset_stage(config, folder=folder, out=dataset))
@@ -286,7 +288,7 @@ def _identity_config(floor: Floor, actor: Actor) -> TrainConfig:
     asked = {
         "id": actor.talent_id,
         "kind": "lora",
-        "sdx_version": "1.5",
+        "sdx_version": floor.base.sdx_version,
         "base_model": floor.base.name,
         # the stage hands the dataset over; a relative path keeps the config the same when the workspace moves
         "train_data_dir": actor.dataset.relative_to(floor.place.root).as_posix(),
@@ -323,12 +325,16 @@ def _floor(
     *,
     replace: bool = False,
 ) -> Floor:
+    # only work may download: a plan changes nothing
+    base = base_facts(options.base, fetch=stop is not None)
+    if reporter is not None and base.note:
+        reporter.message(base.note)
     return Floor(
         place=place,
         reporter=reporter or SilentReporter(),
         stop=stop or StopSignal(),
         dials=options.dials or derive_dials(options.quality),
-        base=base_facts(options.base),
+        base=base,
         replace=replace,
     )
 

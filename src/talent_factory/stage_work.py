@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from talent_factory import __version__
-from talent_factory.core.errors import BaseError, ResumeRefused
+from talent_factory.core.errors import ResumeRefused
 from talent_factory.core.events import Reporter
-from talent_factory.core.files import atomic_folder, clear_leftovers, read_json, sha256_bytes
+from talent_factory.core.files import atomic_folder, clear_leftovers, sha256_bytes
 from talent_factory.core.records import Record
 from talent_factory.core.stop import StopSignal
 from talent_factory.foundry.scenes import EVALUATION_SCENES, MIX_LADDER, MIX_SCENES, SceneShot, evaluation
@@ -33,33 +33,39 @@ class BaseFacts(Record):
     """What the stages must know of a base without loading it: torch stays asleep until there is work."""
 
     name: str
-    folder: Path
+    path: Path
     revision: str
     resolution: int
+    sdx_version: Literal["1.5", "xl"]
+    foreign_folder: Path | None
+    """The folder of a base whose layers a kit is checked against; None where the name says enough."""
+    note: str = ""
 
-    @property
-    def foreign_folder(self) -> Path | None:
-        """The folder, for a base that a kit cannot name otherwise; None for the embedded one."""
-        return None if self.name == "mini" else self.folder
+
+def base_facts(name: str, *, fetch: bool = False) -> BaseFacts:
+    """The base that a config calls `name`; with `fetch` a model of the hub is downloaded if need be.
+
+    Raises BaseError when it is missing or broken.
+    """
+    from talent_factory.training.resolve import resolve_base
+
+    found = resolve_base(name, fetch=fetch)
+    return BaseFacts(
+        name=name,
+        path=found.path,
+        revision=found.revision(),
+        resolution=found.resolution(),
+        sdx_version="xl" if found.family == "sdxl" else "1.5",
+        foreign_folder=found.kit_folder,
+        note=found.note,
+    )
 
 
-def base_facts(name_or_path: str) -> BaseFacts:
-    """The base called "mini" or the one in a folder in diffusers form. Raises BaseError when it is broken."""
-    from talent_factory.kits.keys import MINI_FOLDER
-    from talent_factory.training.revision import base_revision
+def check_version(base: BaseFacts, config: TrainConfig) -> None:
+    """Raise ConfigError when a config names another generation than its base is of."""
+    from talent_factory.training.resolve import check_version
 
-    folder = MINI_FOLDER if name_or_path == "mini" else Path(name_or_path).expanduser()
-    if folder == MINI_FOLDER and not folder.is_dir():
-        raise BaseError(
-            "the embedded base is not in this installation", remedy="reinstall, or talent base build mini"
-        )
-    revision = base_revision(folder)
-    unet, vae = read_json(folder / "unet" / "config.json"), read_json(folder / "vae" / "config.json")
-    try:
-        resolution = int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BaseError(f"the base in {folder} does not state its size", remedy="talent doctor") from error
-    return BaseFacts(name=name_or_path, folder=folder, revision=revision, resolution=resolution)
+    check_version("sdxl" if base.sdx_version == "xl" else "sd15", config.sdx_version, name=config.base_model)
 
 
 def make_cast(
@@ -220,7 +226,7 @@ def _kit_spec(
 ) -> KitSpec:
     from talent_factory.dataset.manifest import load_dataset
     from talent_factory.kits.lora_file import lora_size, read_lora
-    from talent_factory.kits.manifest import PromptSet
+    from talent_factory.kits.manifest import PromptSet, Subject
     from talent_factory.kits.pack import KitSpec
     from talent_factory.training.likeness.book import evaluation, read_choice
     from talent_factory.training.runs import LORA_FILE
@@ -248,6 +254,7 @@ def _kit_spec(
         tags=config.tags,
         author=config.author,
         license=config.license or "all rights reserved",
+        subject=Subject(real_person=config.consent is not None, consent=config.consent or "none"),
         training_config=config.model_dump(mode="json", exclude_none=True),
         default_weight=1.0 if choice is None else choice.default_weight,
         evaluation=evaluation(run),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,11 +23,12 @@ _OLD_VAE = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_ou
 
 
 def assemble(
-    part: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, dtype: torch.dtype, where: Path
+    part: str, config: Mapping[str, Any], tensors: dict[str, Tensor], *, dtype: torch.dtype, where: Path
 ) -> nn.Module:
     """The model `part` with these weights in `dtype`, frozen and in eval mode, on the CPU.
 
-    Nothing is initialised first: the tensors become the weights. Raises BaseError that names the first
+    Nothing is initialised first: the tensors become the weights and leave `tensors` one by one, so that no
+    model is in memory twice. Raises BaseError that names the first
     weight which is missing or has another shape than the configuration says.
     """
     try:
@@ -121,6 +123,8 @@ def quiet_transformers() -> Iterator[None]:
 
 def empty_model(part: str, config: Mapping[str, Any]) -> nn.Module:
     """The model that a configuration describes; within torch.device("meta") it costs nothing."""
+    # the libraries look at bitsandbytes, which then complains about an extension that nothing here uses
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # Imported here: diffusers and transformers take seconds, and a wrong folder should fail at once.
     if part in ("unet", "vae"):
         from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -141,11 +145,11 @@ _TEXT_IGNORED = frozenset(
 )
 
 
-def _find(name: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
-    """A tensor under its name, with or without the level `text_model.`, which depends on the version."""
+def _find(name: str, tensors: dict[str, Tensor]) -> Tensor | None:
+    """Take a tensor under its name, with or without the level `text_model.`, which depends on the version."""
     for candidate in (name, f"text_model.{name}", name.removeprefix("text_model.")):
         if candidate in tensors:
-            return tensors[candidate]
+            return tensors.pop(candidate)
     return None
 
 
