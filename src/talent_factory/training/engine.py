@@ -12,9 +12,11 @@ from talent_factory.training.capture import Recorder, Replay
 from talent_factory.training.ema import MovingAverage
 from talent_factory.training.flat import FlatParameters
 from talent_factory.training.goal import Goal
+from talent_factory.training.guards import GradientWatch
 from talent_factory.training.parallel import World
 from talent_factory.training.ring import Ring
 from talent_factory.training.scaler import LossScaler
+from talent_factory.training.stepdown import Execution
 from talent_factory.training.windows import Batch, Windows
 
 
@@ -30,9 +32,13 @@ class Engine:
     world: World
     accumulation: int
     max_grad_norm: float
+    execution: Execution
+    """Into how many pieces a batch is cut where memory is short."""
     average: MovingAverage | None = None
     scaler: LossScaler | None = None
     """For fp16, whose small gradients would vanish."""
+    watch: GradientWatch | None = None
+    """Notes whose gradients flow, in the first steps."""
     run_batch: Callable[[Batch], None] = field(init=False)
     """Adds a batch's gradients and figures; a captured graph may take its place."""
     figures: Tensor = field(init=False)
@@ -52,8 +58,12 @@ class Engine:
         self.flat.zero_gradients()
         self.figures.zero_()
         for part in range(self.accumulation):
-            self.run_batch(self.windows.batch(number * self.accumulation + part))
+            batch = self.windows.batch(number * self.accumulation + part)
+            for rows in self.execution.pieces(len(batch.rows_B)):
+                self.run_batch(batch.part(rows) if self.execution.splits > 1 else batch)
         self.world.add_up([*self.flat.gradients(), self.figures])
+        if self.watch is not None:
+            self.watch.note()
         norm = self._apply()
         self.ring.write(number, torch.cat([self.figures, norm[None]]))
 

@@ -16,8 +16,10 @@ from talent_factory.training.draws import Lottery, Size
 from talent_factory.training.families.port import Base
 from talent_factory.training.latents import LatentSet, Source, encode_images
 from talent_factory.training.masks import MaskSource, loss_masks
+from talent_factory.training.pairing import check_pairs
 from talent_factory.training.parallel import World
 from talent_factory.training.texts import variants
+from talent_factory.training.validation import HeldOut, gather_held_out, hold_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,9 @@ class Material:
     """What the untouched text encoder says."""
     lottery: Lottery
     captions: tuple[str, ...]
+    held_out: HeldOut | None
+    """Images that are not trained on, for the validation loss."""
+    held_out_files: tuple[str, ...]
 
 
 def gather(
@@ -45,23 +50,23 @@ def gather(
     """Encode `items` of the dataset in `dataset` and all their texts; the base must be without adapters.
 
     Of several processes the first fills the cache, and the others read it. Raises DatasetError for masks
-    that cannot be had.
+    that cannot be had and when nothing would be left to train on, TrainingBroken for mixed-up pairs.
     """
+    all_items, aside = items, hold_out(items, config.validation, seed=config.seed)
+    items = [item for number, item in enumerate(all_items) if number not in aside]
     if not world.first:
         world.wait()
     sources = [Source(dataset / item.file, item.sha256) for item in items]
     latents = encode_images(base, sources, mirrored=config.flip, cache=cache / "latents", reporter=reporter)
     masks = _masks(config, items, latents, dataset=dataset, cache=cache, reporter=reporter)
-    if world.first:
-        world.wait()
-
     captions = tuple(item.caption for item in items)
     choices = [
         variants(caption, config.captions, seed=config.seed, item=number)
         for number, caption in enumerate(captions)
     ]
     preserved = (config.prior_prompts or base.class_prompts) if config.preservation_batch else ()
-    table = TextTable([*(text for texts in choices for text in texts), *preserved])
+    spoken = [text for texts in choices for text in texts]
+    table = TextTable([*spoken, *preserved, *(all_items[number].caption for number in aside)])
     lottery = Lottery(
         seed=config.seed,
         sizes=latents.sizes,
@@ -73,12 +78,37 @@ def gather(
         classes=tuple(table.row(prompt) for prompt in preserved),
         class_batch=config.preservation_batch,
     )
+    banks = build_banks(latents, masks, weights=_weights(config, items), device=base.device)
+    check_pairs(
+        items,
+        lottery=lottery,
+        banks=banks,
+        table=table,
+        keys=config.captions,
+        cache=cache / "latents",
+        vae_revision=base.vae_revision,
+    )
+    held_out = None
+    if aside:
+        held_out = gather_held_out(
+            base,
+            all_items,
+            aside,
+            table=table,
+            dataset=dataset,
+            cache=cache / "latents",
+            reporter=reporter,
+        )
+    if world.first:
+        world.wait()
     return Material(
-        banks=build_banks(latents, masks, weights=_weights(config, items), device=base.device),
+        banks=banks,
         table=table,
         frozen_texts=table.encoded(base),
         lottery=lottery,
         captions=captions,
+        held_out=held_out,
+        held_out_files=tuple(all_items[number].file for number in aside),
     )
 
 

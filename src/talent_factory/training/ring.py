@@ -15,6 +15,11 @@ class Ring:
         self._steps: list[int] = []
 
     @property
+    def length(self) -> int:
+        """How many steps fit."""
+        return len(self._rows)
+
+    @property
     def full(self) -> bool:
         """Whether it must be drained before the next step."""
         return len(self._steps) == len(self._rows)

@@ -7,10 +7,10 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from talent_factory.core.errors import FileError, ResumeRefused, WorkspaceBusy
-from talent_factory.core.files import json_text, sha256_bytes, sha256_file
+from talent_factory.core.files import json_text, sha256_bytes, sha256_file, write_text
 from talent_factory.core.records import Record, read_record, write_record
 from talent_factory.core.workspace import exclusive
 from talent_factory.dataset.manifest import DatasetManifest, load_dataset, verify_files
@@ -20,6 +20,7 @@ RUN_FILE = "run.json"
 RESULT_FILE = "result.json"
 LORA_FILE = "lora.safetensors"
 LOSS_FILE = "loss.jsonl"
+VALIDATION_FILE = "validation.jsonl"
 EVENTS_FILE = "events.jsonl"
 CHECKPOINTS = "checkpoints"
 SAMPLES = "samples"
@@ -216,6 +217,21 @@ def read_losses(run: Path) -> list[dict[str, float]]:
         return []
     whole = path.read_bytes().rpartition(b"\n")[0]
     return [json.loads(line) for line in whole.splitlines()]
+
+
+def note_validation(run: Path, step: int, values: Mapping[str, float | list[float]]) -> None:
+    """Write the line of a step into validation.jsonl; lines of this step and later ones give way to it."""
+    path = run / VALIDATION_FILE
+    lines = [line for line in read_validation(run) if float(cast(float, line["step"])) < step]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in [*lines, {"step": step, **values}]))
+
+
+def read_validation(run: Path) -> list[dict[str, float | list[float]]]:
+    """The lines of validation.jsonl so far: `step`, `validation` and the loss at each level of noise."""
+    path = run / VALIDATION_FILE
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def run_status(run: Path) -> RunStatus:

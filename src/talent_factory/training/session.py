@@ -21,6 +21,7 @@ from talent_factory.training.ema import MovingAverage
 from talent_factory.training.engine import Engine
 from talent_factory.training.families import Base, Precision, load_base
 from talent_factory.training.goal import Goal
+from talent_factory.training.guards import watch_networks
 from talent_factory.training.machine import choose_device, this_machine
 from talent_factory.training.material import Material, gather
 from talent_factory.training.objectives import huber_widths, timestep_weights
@@ -36,6 +37,7 @@ from talent_factory.training.runs import RunRecord
 from talent_factory.training.samples import default_prompts
 from talent_factory.training.scaler import LossScaler
 from talent_factory.training.schedule import learning_rate_factor, training_schedule
+from talent_factory.training.stepdown import Execution
 from talent_factory.training.windows import Windows
 
 # On a GPU figures are fetched this seldom, and so many batches are laid out at a time.
@@ -53,8 +55,12 @@ class Session:
     engine: Engine
     sample_prompts: tuple[str, ...]
     world: World
-    held_out: tuple[str, ...] = ()
-    """Files of the dataset that are never trained on."""
+    material: Material
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Files of the dataset that are never trained on."""
+        return self.material.held_out_files
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -89,20 +95,22 @@ class Session:
         flat.refresh()
 
 
-def set_up(record: RunRecord, run: Path, *, world: World, reporter: Reporter) -> Session:
+def set_up(
+    record: RunRecord, run: Path, *, execution: Execution, world: World, reporter: Reporter
+) -> Session:
     """Load, check and encode; the only slow part before the first step.
 
     Raises ResumeRefused when dataset, base, torch or device are not those the run began with.
     """
     config = record.config
-    share = world.share(config.batch_size)
+    world.share(config.batch_size)  # what cannot be shared out should fail before anything is loaded
     manifest = runs.load_unchanged_dataset(record)
     device = choose_device(config.device)
     runs.check_machine(run, record.machine, this_machine(device, threads=record.machine.threads))
     base = load_base(record.base, device=device, dtype=_DTYPES[config.precision])
     runs.check_base(run, record, base.revision)
     base.alphas_cumprod = training_schedule(config.noise, base.alphas_cumprod, base.prediction)
-    if config.gradient_checkpointing:
+    if execution.gradient_checkpointing:
         _keep_few_activations(base.unet)
     # Before the adapters are put in: the text table holds what the untouched text encoder says.
     material = gather(
@@ -122,9 +130,10 @@ def set_up(record: RunRecord, run: Path, *, world: World, reporter: Reporter) ->
         config=config,
         base=base,
         adapters=adapters,
-        engine=_engine(base, config, material, adapters, world=world, share=share),
+        engine=_engine(base, config, material, adapters, world=world, execution=execution),
         sample_prompts=prompts,
         world=world,
+        material=material,
     )
 
 
@@ -135,7 +144,7 @@ def _engine(
     adapters: Adapters,
     *,
     world: World,
-    share: tuple[int, ...],
+    execution: Execution,
 ) -> Engine:
     device = base.device
     window = _GPU_WINDOW if device.type == "cuda" else 1
@@ -143,7 +152,7 @@ def _engine(
     windows = Windows(
         lottery=material.lottery,
         banks=material.banks,
-        share=share,
+        share=world.share(config.batch_size),
         timesteps=len(base.alphas_cumprod),
         channels=base.latent_channels,
         offset=config.noise.offset,
@@ -160,6 +169,8 @@ def _engine(
         world=world,
         accumulation=config.accumulation,
         max_grad_norm=config.max_grad_norm,
+        execution=execution,
+        watch=watch_networks(adapters.networks),
         average=None if memory is None else MovingAverage(weights, memory=memory),
         scaler=LossScaler(device) if config.precision == "fp16" else None,
     )

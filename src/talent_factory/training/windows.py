@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,6 +28,18 @@ class Batch:
     """int64."""
     posterior_BCHW: Tensor
     noise_BCHW: Tensor
+
+    def part(self, rows: slice) -> Batch:
+        """Some rows of the batch, with those of its prompts without token that meet them."""
+        return replace(
+            self,
+            rows_B=self.rows_B[rows],
+            texts_B=self.texts_B[rows],
+            classes_E=self.classes_E[rows],
+            timesteps_B=self.timesteps_B[rows],
+            posterior_BCHW=self.posterior_BCHW[rows],
+            noise_BCHW=self.noise_BCHW[rows],
+        )
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All that differs from batch to batch of one size."""

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from talent_factory.core.errors import (
     BaseError,
     Cancelled,
+    ConfigError,
     DatasetError,
     DiskFull,
     FileError,
@@ -29,11 +30,12 @@ from talent_factory.core.files import read_json, write_json
 from talent_factory.core.stop import StopSignal
 from talent_factory.core.workspace import exclusive
 from talent_factory.kits.keys import expected_modules
-from talent_factory.training import loop, runs
+from talent_factory.training import loop, runs, steps
 from talent_factory.training.checkpoints import TENSORS
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.goal import Goal
 from talent_factory.training.machine import reproducible
+from talent_factory.training.stepdown import load_execution
 from talent_factory.training.tiny_data import make_tiny_dataset
 from talent_factory.training.windows import Batch
 
@@ -121,7 +123,7 @@ def test_a_finished_run_is_not_done_again(
 ) -> None:
     config = make_config(max_train_steps=2)
     first = loop.train(config, dataset=dataset, run=tmp_path / "run")
-    monkeypatch.setattr(loop, "set_up", lambda *_, **__: pytest.fail("it began to train again"))
+    monkeypatch.setattr(steps, "set_up", lambda *_, **__: pytest.fail("it began to train again"))
     assert loop.train(config, dataset=dataset, run=tmp_path / "run") == first
     assert loop.resume(tmp_path / "run") == first
 
@@ -307,7 +309,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 def test_bad_input_before_anything_is_written(make_config: MakeConfig, dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(BaseError, match="no base model"):
         loop.train(make_config(base_model="nowhere"), dataset=dataset, run=tmp_path / "a")
-    with pytest.raises(BaseError, match="SDXL"):
+    with pytest.raises(ConfigError, match="sdx_version"):
         loop.train(make_config(sdx_version="xl"), dataset=dataset, run=tmp_path / "b")
     with pytest.raises(DatasetError):
         loop.train(make_config(), dataset=tmp_path / "nothing", run=tmp_path / "c")
@@ -334,3 +336,42 @@ def test_set_aside(make_config: MakeConfig, dataset: Path, tmp_path: Path) -> No
     _stopped(make_config(), dataset, run, 1)
     assert runs.set_aside(run) == tmp_path / "run.old2"
     assert runs.run_status(tmp_path / "run.old2").state == "stopped"
+
+
+def test_memory_that_runs_out_is_stepped_down_from(
+    make_config: MakeConfig, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(max_train_steps=6, batch_size=2, prior_weight=0.3)
+    whole = loop.train(config, dataset=dataset, run=tmp_path / "whole")
+    calls: list[int] = []
+    real = Goal.__call__
+
+    def short(self: Goal, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(len(batch.rows_B))
+        if len(calls) > 3 and len(batch.rows_B) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(self, batch)
+
+    monkeypatch.setattr(Goal, "__call__", short)
+    result = loop.train(config, dataset=dataset, run=tmp_path / "run")
+    assert calls[-1] == 1
+    execution = load_execution(tmp_path / "run", config)
+    assert (execution.splits, execution.gradient_checkpointing) == (2, True)
+    assert result.steps == 6
+    left, right = (runs.read_losses(tmp_path / name) for name in ("whole", "run"))
+    for before, after in zip(left, right, strict=True):
+        assert before == pytest.approx(after, rel=1e-3)
+    assert whole.final_loss == pytest.approx(result.final_loss, rel=1e-3)
+
+
+def test_held_out_images_are_measured_and_not_trained_on(
+    make_config: MakeConfig, dataset: Path, tmp_path: Path
+) -> None:
+    config = make_config(max_train_steps=5, checkpoint_every=2, validation={"share": 0.4})
+    loop.resume(_stopped(config, dataset, tmp_path / "run", 3))
+    loop.train(config, dataset=dataset, run=tmp_path / "whole")
+    found = runs.read_validation(tmp_path / "run")
+    assert [line["step"] for line in found] == [2, 4, 5]
+    assert found == runs.read_validation(tmp_path / "whole")
+    digests = {(tmp_path / name / runs.LORA_FILE).read_bytes() for name in ("run", "whole")}
+    assert len(digests) == 1
