@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--checkpoints", type=int, default=6)
     parser.add_argument("--renders", type=int, default=48)
-    parser.add_argument("--folder", type=Path, default=Path("benchmarks-choice"))
+    parser.add_argument("--folder", type=Path, default=Path("bench/choice"))
     options = parser.parse_args()
     done = []
     for number in range(options.characters):
