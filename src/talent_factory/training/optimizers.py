@@ -6,7 +6,6 @@ layers. Three come from kept libraries (the `optimizers` extra) and are imported
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -105,8 +104,6 @@ def _adamw8bit(
         raise ConfigError(
             f"optimizer.name adamw8bit has no kernels for {device.type}", remedy="write optimizer.name: adamw"
         )
-    # it remarks on kernels for language models that are not needed here
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError:
