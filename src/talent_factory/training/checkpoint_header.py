@@ -18,6 +18,8 @@ TEXT_SD15 = "cond_stage_model.transformer."
 TEXT_SDXL = ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model.")
 # What the reader of safetensors allows, too.
 _MAX_HEADER = 100_000_000
+_COUNTS = ("layers_per_block", "transformer_layers_per_block", "num_hidden_layers")
+_MOST_LAYERS = 128
 SHAPES_WORD = "talent_factory.shapes"
 """The header word under which we keep the configurations of a base that is not of the usual size."""
 
@@ -116,9 +118,21 @@ def embedded_shapes(header: CheckpointHeader) -> dict[str, dict[str, Any]]:
     """The configurations that a base of unusual size carries in its header; empty for all others."""
     try:
         shapes = json.loads(header.words.get(SHAPES_WORD, "{}"))
-        return {str(part): dict(config) for part, config in shapes.items()}
+        found = {str(part): dict(config) for part, config in shapes.items()}
+        for config in found.values():
+            check_counts(config)
+        return found
     except (ValueError, TypeError, AttributeError) as error:
         raise _damaged(header.path, f"its word {SHAPES_WORD} cannot be read") from error
+
+
+def check_counts(config: Mapping[str, Any]) -> None:
+    """Raise ValueError when a stranger's configuration asks for more layers than any model has."""
+    for key in _COUNTS:
+        value = config.get(key, 1)
+        for count in value if isinstance(value, list | tuple) else (value,):
+            if not isinstance(count, int) or not 0 < count <= _MOST_LAYERS:
+                raise ValueError(f"{key} is {str(count)[:40]}")
 
 
 def _damaged(path: Path, reason: str) -> BaseError:

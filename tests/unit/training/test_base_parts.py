@@ -115,7 +115,13 @@ def test_a_weight_of_another_shape_is_named(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"down_block_types": ["NoSuchBlock"]}, {"block_out_channels": "many"}, {"norm_num_groups": 7}],
+    [
+        {"down_block_types": ["NoSuchBlock"]},
+        {"block_out_channels": "many"},
+        {"norm_num_groups": 7},
+        {"layers_per_block": 10**9},
+        {"transformer_layers_per_block": [1, "two"]},
+    ],
 )
 def test_a_configuration_that_describes_nothing_is_said(copy: Path, change: dict[str, object]) -> None:
     path = copy / "unet" / "config.json"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from talent_factory.core.errors import BaseError, FileError
 from talent_factory.core.files import read_json
-from talent_factory.training.checkpoint_header import PICKLES, pickle_refused
+from talent_factory.training.checkpoint_header import PICKLES, check_counts, pickle_refused
 
 _STEMS = ("diffusion_pytorch_model", "model")
 # Attention of autoencoders as diffusers called it before version 0.15, in many folders to this day.
@@ -32,6 +32,7 @@ def assemble(
     weight which is missing or has another shape than the configuration says.
     """
     try:
+        check_counts(config)
         with torch.device("meta"):
             model = empty_model(part, config)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
