@@ -39,7 +39,7 @@ FORBIDDEN = {
     "image": set(),
 }
 # Modules that belong to the room of another name.
-MEMBERS = dict.fromkeys(("client", "newcomer", "pace", "stage_book", "stage_work", "stages"), "pipeline")
+MEMBERS = dict.fromkeys(("aftermath", "client", "newcomer", "pace", "stage_book", "stage_work", "stages"), "pipeline")
 
 TORCH = {"torch", "diffusers", "transformers", "accelerate"}
 TORCH_ROOMS = {"training", "foundry", "lipsync", "providers", "engines"}

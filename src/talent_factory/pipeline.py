@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from talent_factory import stages
+from talent_factory.aftermath import enter_in_registry, tell_findings
 from talent_factory.core.config import parse
 from talent_factory.core.errors import ConfigError, KitError
 from talent_factory.core.events import EventLog, Fanout, Reporter, SilentReporter
@@ -146,6 +147,8 @@ def _train(floor: Floor, book: StageBook, config: TrainConfig, dataset: Path) ->
     book.do(stages.kit_stage(floor, config, dataset=dataset, run=training))
     if config.choose.measure:
         book.do(stages.choice_stage(floor, config, run=training))
+    if not book.plan_only:
+        enter_in_registry(floor.place, floor.reporter)
     return training
 
 
@@ -175,6 +178,8 @@ def _kit(floor: Floor, book: StageBook, config: TrainConfig) -> Path:
     folder, dataset = data_folder(floor.place, config), floor.place.datasets / config.id
     check_folder(config, folder)
     book.do(stages.folder_dataset_stage(config, folder=folder, out=dataset))
+    if not book.plan_only:
+        tell_findings(dataset, floor.reporter)
     _train(floor, book, config, dataset)
     return floor.place.talents / config.id
 

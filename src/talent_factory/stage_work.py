@@ -21,9 +21,11 @@ from talent_factory.quality import Dials
 
 if TYPE_CHECKING:
     from talent_factory.datagen.actor import CastOptions
+    from talent_factory.foundry.discover import Ingredient
     from talent_factory.foundry.render import RenderOrder
     from talent_factory.kits.pack import KitSpec
     from talent_factory.training.config import TrainConfig
+    from talent_factory.training.families.port import Base
 
 # What a kit shows of itself; three is what the validator asks for at least.
 EXAMPLES = 6
@@ -196,16 +198,32 @@ def make_kit(
     pack_kit(spec, lora=run / LORA_FILE, examples=(), root=run / "draft", base_folder=base.foreign_folder)
     kit = load_kit(run / "draft", spec.id, base_folder=base.foreign_folder)
     use = Ingredient(kit=kit, weight=spec.default_weight)
-    examples = run / "examples"
+    examples, model = run / "examples", open_base(base.name)
     with atomic_folder(examples) as folder:
-        made = render(open_base(base.name), order, ingredients=[use], out=folder, reporter=reporter)
+        made = render(model, order, ingredients=[use], out=folder, reporter=reporter)
     pack_kit(
-        spec,
+        _with_trigger(spec, model, use, order, reporter),
         lora=run / LORA_FILE,
         examples=[examples / path.name for path in made],
         root=root,
         base_folder=base.foreign_folder,
     )
+
+
+def _with_trigger(
+    spec: KitSpec, model: Base, use: Ingredient, order: RenderOrder, reporter: Reporter
+) -> KitSpec:
+    """The spec with what taking its word out of the prompt changes; a remark goes to the reporter."""
+    from talent_factory.foundry.trigger import kit_trigger
+
+    prompts = [shot.prompt for shot in order.shots]
+    found = kit_trigger(model, use, prompts=prompts, seed=order.shots[0].seed, steps=order.steps)
+    if found is None:
+        return spec
+    if found.remark:
+        reporter.message(found.remark)
+    measured = {**spec.evaluation, "trigger": found.model_dump(mode="json", exclude_none=True)}
+    return spec.model_copy(update={"evaluation": measured})
 
 
 def _own_scenes(config: TrainConfig, dataset: Path, dials: Dials) -> Sequence[SceneShot]:

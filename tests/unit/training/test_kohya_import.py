@@ -189,7 +189,8 @@ sample_every_n_epochs = 1
         "huber",
         "constant",
     )
-    assert "optimizer_args decouple" in _said(made, "differs")
+    assert (config.learning_rate, config.text_encoder_lr) == (1.0, None)
+    assert {"optimizer_args decouple", "learning_rate"} <= _said(made, "differs")
     assert config.train_data_dir.endswith("photos")
 
 
@@ -200,7 +201,8 @@ def test_a_saved_window_of_kohya_ss(tmp_path: Path) -> None:
         "LoRA_type": "Standard", "conv_dim": 4, "network_dim": 16, "network_alpha": 8, "epoch": 4,
         "max_train_steps": 0, "max_train_epochs": "", "lr_warmup": 10, "lr_scheduler": "cosine",
         "max_resolution": "512,512", "optimizer": "AdamW", "learning_rate": "0.0001", "unet_lr": 0.0001,
-        "text_encoder_lr": 0, "train_batch_size": 1, "mixed_precision": "no", "xformers": "sdpa",
+        "text_encoder_lr": 0, "learning_rate_te": 1e-5, "train_batch_size": 1,
+        "mixed_precision": "no", "xformers": "sdpa",
         "noise_offset": 0.05, "noise_offset_type": "Multires", "multires_noise_iterations": 8,
         "min_snr_gamma": 0, "sample_prompts": "zwx cat on a roof --w 512\n# no\nzwx cat", "sdxl": False,
         "flux1_checkbox": False, "flux1_clip_l": "", "huggingface_token": "hf_secret", "seed": 7,

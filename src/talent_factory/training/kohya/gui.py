@@ -11,7 +11,6 @@ _RENAMED = {
     "optimizer": "optimizer_type",
     "LoRA_type": "lora_type",
     "caption_metadata_filename": "in_json",
-    "learning_rate_te": "text_encoder_lr",
 }
 # Options that the window writes as 0, "" or its own default when they are off.
 _ZERO_IS_OFF = frozenset(
@@ -38,7 +37,9 @@ _OF_THE_WINDOW = frozenset(
         "rank_dropout_scale", "constrain", "rescaled", "lycoris_preset", "LyCORIS_preset", "train_on_input",
         "cpu_offload_checkpointing", "disable_mmap_load_safetensors", "blockwise_fused_optimizers",
         "fused_optimizer_groups", "dim_from_weights", "huber_scale", "loraplus", "skip_until_initial_step",
-        "initial_epoch", "initial_step",
+        "initial_epoch", "initial_step", "ggpo_sigma",
+        # of the tab for whole models; a LoRA has text_encoder_lr
+        "learning_rate_te", "learning_rate_te1", "learning_rate_te2",
     }
 )  # fmt: skip
 

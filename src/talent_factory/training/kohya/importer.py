@@ -82,6 +82,7 @@ def import_kohya(path: Path, wanted: Wanted | None = None) -> Imported:
     steps = _steps(sheet, epoch)
     translate.curve(sheet, steps=steps)
     translate.optimizer(sheet)
+    translate.one_rate(sheet)
     translate.loss(sheet)
     translate.noise(sheet)
     around.captions(sheet)

@@ -18,6 +18,8 @@ _OPTIMIZERS = {
     "adamwschedulefree": "adamw-schedulefree", "adamw_schedulefree": "adamw-schedulefree",
     "schedulefree.adamwschedulefree": "adamw-schedulefree", "prodigyopt.prodigy": "prodigy",
 }  # fmt: skip
+# Below this a rate is one that another optimizer was meant to have.
+_LEAST_FACTOR = 0.01
 _LIKE_ADAM8 = ("pagedadamw8bit",)
 _OWN_RATE = ("dadapt", "adafactor", "prodigyplus")
 _LOSSES = {"l2": "l2", "huber": "huber", "smooth_l1": "smooth-l1", "smooth-l1": "smooth-l1"}
@@ -210,6 +212,22 @@ def optimizer(sheet: Sheet) -> None:
         )
     elif clip is not None:
         sheet.put("max_grad_norm", whole(clip), source="max_grad_norm", raw=whole(clip))
+
+
+def one_rate(sheet: Sheet) -> None:
+    """Prodigy finds the rate itself, one for all layers; the file's rates are factors of it, near 1."""
+    if sheet.config["optimizer"]["name"] != "prodigy":
+        return
+    told = float(sheet.config["learning_rate"])
+    if told < _LEAST_FACTOR:
+        sheet.quietly("learning_rate", 1.0)
+        sheet.say("differs", "learning_rate", told, "prodigy finds the rate itself: learning_rate: 1")
+    text_rate = sheet.config.pop("text_encoder_lr", None)
+    if text_rate is not None and text_rate != told:
+        sheet.say("differs", "text_encoder_lr", text_rate, "prodigy finds one rate for all layers")
+    ratio = sheet.config["optimizer"].pop("lora_plus", None)
+    if ratio is not None:
+        sheet.say("differs", "network_args loraplus_lr_ratio", ratio, "prodigy finds one rate for all layers")
 
 
 def loss(sheet: Sheet) -> None:
