@@ -12,7 +12,7 @@ from talent_factory.training.capture import Recorder, Replay
 from talent_factory.training.ema import MovingAverage
 from talent_factory.training.flat import FlatParameters
 from talent_factory.training.goal import Goal
-from talent_factory.training.guards import GradientWatch
+from talent_factory.training.guards import GradientWatch, total_norm
 from talent_factory.training.parallel import World
 from talent_factory.training.ring import Ring
 from talent_factory.training.scaler import LossScaler
@@ -43,6 +43,8 @@ class Engine:
     """Adds a batch's gradients and figures; a captured graph may take its place."""
     figures: Tensor = field(init=False)
     """Means over the batches of the step, by the goal's names."""
+    clipped: Tensor | None = field(init=False, default=None)
+    """The gradients' norm after clipping, 0-dim, of the last watched step."""
 
     def __post_init__(self) -> None:
         self.figures = torch.zeros(len(self.goal.names), device=self.windows.device)
@@ -78,6 +80,8 @@ class Engine:
         """Clip, move the weights and all that follows them; returns the gradients' norm, 0-dim."""
         if self.scaler is None:
             norm = self.flat.clip(self.max_grad_norm)
+            if self.watch is not None:
+                self.clipped = total_norm(self.flat.gradients())  # now: some optimisers use them up
             self.optimizer.step()
         else:
             self.scaler.unscale(self.flat.gradients())

@@ -11,7 +11,7 @@ import torch
 
 from talent_factory.core.errors import TrainingDiverged
 from talent_factory.core.events import Reporter
-from talent_factory.training.guards import FLOW_STEPS, blame, check_clip, check_flow, total_norm
+from talent_factory.training.guards import FLOW_STEPS, blame, check_clip, check_flow
 from talent_factory.training.spill import SpillWatch
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ class Supervisor:
         self._require_finite(values, step, newest)
         self._made += 1
         engine, config = self._session.engine, self._session.config
-        if self._made == 1 and engine.ring.length == 1 and engine.scaler is None:
-            # the gradients of this very step still lie there, as clipping left them
-            clipped = float(total_norm(self._session.adapters.flat.gradients()))
-            check_clip(values["grad_norm"], clipped, config.max_grad_norm)
+        if self._made == 1 and engine.ring.length == 1 and engine.clipped is not None:
+            check_clip(values["grad_norm"], float(engine.clipped), config.max_grad_norm)
         if self._made == FLOW_STEPS and engine.watch is not None:
             remark = check_flow(engine.watch)
             engine.watch = None
