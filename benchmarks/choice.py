@@ -114,7 +114,7 @@ def one_character(number: int, place: Path, options: argparse.Namespace) -> dict
     }
     for trainer, out in (("ours", work.out), ("reference-cached", place / "reference" / "run")):
         out.parent.mkdir(parents=True)
-        run_one(trainer, replace(work, out=out), 10, extra if trainer == "ours" else {})
+        run_one(trainer, replace(work, out=out), 1, extra if trainer == "ours" else {})
     choice = read_choice(work.out)
     if choice is None:
         raise SystemExit(f"{work.out} was not measured")
