@@ -56,6 +56,11 @@ class GradientWatch:
         self.seen.logical_or_(norms > 0)
         return norms
 
+    @torch.no_grad()
+    def forgive(self, skipped: Tensor) -> None:
+        """Forget what broke when `skipped`, 0-dim bool on the device: fp16 overflows now and then by design."""
+        self.broken.logical_and_(~skipped)
+
     def silent(self) -> tuple[str, ...]:
         """The modules of which a part never had a gradient; asks the device."""
         return tuple(name for name, seen in self._by_module(self.seen) if not all(seen))

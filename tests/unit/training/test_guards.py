@@ -124,6 +124,20 @@ def test_the_module_that_broke_first_is_named(trainer: Trainer) -> None:
     assert blame(trainer.watch, {}) == f"first in the gradient of {name}"
 
 
+def test_a_step_that_was_skipped_is_no_break() -> None:
+    parts = {"a": (torch.ones(2),), "b": (torch.tensor([float("inf")]),)}
+    watch = GradientWatch(parts)
+    watch.note()
+    watch.forgive(torch.tensor(False))
+    assert watch.to_blame() == ("b",)
+    watch.forgive(torch.tensor(True))
+    assert watch.to_blame() == ()
+    parts["b"][0].fill_(1.0)
+    parts["a"][0].fill_(float("nan"))
+    watch.note()
+    assert watch.to_blame() == ("a",)
+
+
 def test_without_a_watch_the_weights_are_asked(base: Base) -> None:
     sound, broken = torch.ones(2), torch.tensor([1.0, float("inf")])
     assert blame(None, {"a": (sound,), "b": (sound, broken)}) == "in the weights of b"
