@@ -58,7 +58,7 @@ class GradientWatch:
 
     @torch.no_grad()
     def forgive(self, skipped: Tensor) -> None:
-        """Forget what broke when `skipped`, 0-dim bool on the device: fp16 overflows now and then by design."""
+        """Forget what broke when `skipped` (0-dim bool, on the device): fp16 overflows now and then."""
         self.broken.logical_and_(~skipped)
 
     def silent(self) -> tuple[str, ...]:
