@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from talent_factory.training.config import TrainConfig
 from talent_factory.training.families import Base, load_base
 from talent_factory.training.families.fp8 import FP8, Fp8Conv2d, Fp8Linear, store_in_fp8
+from talent_factory.training.loop import train
 from talent_factory.training.lora import attach
 
 
@@ -77,3 +80,14 @@ def test_no_wide_copy_waits_for_the_backward_pass() -> None:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         layer(x)
     assert kept == []
+
+
+def test_a_training_on_eight_bits_stays_near_one_on_thirty_two(
+    make_config: Callable[..., TrainConfig], dataset: Path, tmp_path: Path
+) -> None:
+    losses = {}
+    for precision in ("fp32", "fp8"):
+        config = make_config(precision=precision, max_train_steps=3, targets="transformer+conv")
+        losses[precision] = train(config, dataset=dataset, run=tmp_path / precision).final_loss
+    assert losses["fp8"] != losses["fp32"]
+    assert losses["fp8"] == pytest.approx(losses["fp32"], rel=0.05)
