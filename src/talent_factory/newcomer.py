@@ -104,6 +104,7 @@ def welcome(
     """
     from talent_factory.dataset.shapes import check_resolution
 
+    _check_preset(who)
     told, version, side = _base(who, need_base=need_base)
     side = check_resolution(who.resolution or side)
     folder = place.people / who.trigger
@@ -145,6 +146,13 @@ def consent_of(text: str) -> Consent | None:
     if text not in known:
         raise UsageError(f"consent {text!r} is not known", remedy="use self or written")
     return known[text]
+
+
+def _check_preset(who: Newcomer) -> None:
+    from talent_factory.training.presets import PRESETS
+
+    if who.preset not in PRESETS:
+        raise UsageError(f"no preset called {who.preset[:40]!r}", remedy=f"use one of {', '.join(PRESETS)}")
 
 
 def _agreed(who: Newcomer) -> list[Finding]:

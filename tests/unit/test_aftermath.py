@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.kit_maker import make_base, make_kit
+from tests.photo_maker import write_photos
+
 from talent_factory.aftermath import enter_in_registry, tell_findings
 from talent_factory.core.events import SilentReporter
 from talent_factory.core.workspace import Workspace
 from talent_factory.dataset.prepare import prepare_folder
-from tests.kit_maker import make_base, make_kit
-from tests.photo_maker import write_photos
 
 
 class _Listener(SilentReporter):

@@ -108,6 +108,12 @@ def test_a_missing_base_is_refused_unless_only_photos_are_checked(tmp_path: Path
     assert "base" in [finding.subject for finding in made.findings if finding.severity == "warn"]
 
 
+def test_an_unknown_preset_is_refused_before_any_work(tmp_path: Path, place: Workspace) -> None:
+    with pytest.raises(UsageError, match="no preset called 'turbo'"):
+        welcome(_who(tmp_path, preset="turbo"), place=place)
+    assert not place.root.exists()
+
+
 def test_an_impossible_size_is_refused(tmp_path: Path, place: Workspace) -> None:
     with pytest.raises(DatasetError, match="not a multiple of 8"):
         welcome(_who(tmp_path, resolution=130), place=place)

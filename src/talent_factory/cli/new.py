@@ -19,9 +19,32 @@ from talent_factory.cli.common import (
 if TYPE_CHECKING:
     from talent_factory.core.plan import Plan
     from talent_factory.core.workspace import Workspace
-    from talent_factory.newcomer import Welcome
+    from talent_factory.newcomer import Newcomer, Welcome
 
 _MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "error": ("error", "bold red")}
+
+
+BaseOption = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        help="mini, a folder, a .safetensors checkpoint or an id of the hub.",
+        show_default="Stable Diffusion 1.5",
+    ),
+]
+ResolutionOption = Annotated[
+    int | None,
+    typer.Option("--resolution", min=64, max=2048, help="Training size.", show_default="the base's own"),
+]
+StepsOption = Annotated[
+    int | None, typer.Option("--steps", min=1, help="Optimiser steps.", show_default="the preset's")
+]
+ConsentOption = Annotated[
+    str, typer.Option("--consent", help="A real person is shown and agreed: self or written.")
+]
+ExportOption = Annotated[
+    Path | None, typer.Option("--export", help="Also put the LoRA file here, such as a webui's folder.")
+]
 
 
 def new(
@@ -29,32 +52,16 @@ def new(
     photos: Annotated[Path, typer.Option("--photos", "-p", help="Folder of 20 to 40 photos of one person.")],
     token: Annotated[str, typer.Option("--token", "-t", help="A trigger word that means nothing else.")] = "",
     class_noun: Annotated[str, typer.Option("--class-noun", help="woman, man, robot, ...")] = "person",
-    base: Annotated[
-        str,
-        typer.Option(
-            "--base",
-            help="mini, a folder, a .safetensors checkpoint or an id of the hub.",
-            show_default="Stable Diffusion 1.5",
-        ),
-    ] = "",
+    base: BaseOption = "",
     preset: Annotated[str, typer.Option("--preset", help="standard, fast or quality.")] = "standard",
-    resolution: Annotated[
-        int | None,
-        typer.Option("--resolution", min=64, max=2048, help="Training size.", show_default="the base's own"),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Optimiser steps.", show_default="the preset's")
-    ] = None,
+    resolution: ResolutionOption = None,
+    steps: StepsOption = None,
     medium: Annotated[str, typer.Option("--medium", help="What they are: photo, drawing, ...")] = "photo",
-    consent: Annotated[
-        str, typer.Option("--consent", help="A real person is shown and agreed: self or written.")
-    ] = "",
+    consent: ConsentOption = "",
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Use every photo that can be read.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Replace what this made from other photos.")] = False,
     no_train: Annotated[bool, typer.Option("--no-train", help="Only check and prepare.")] = False,
-    export: Annotated[
-        Path | None, typer.Option("--export", help="Also put the LoRA file here, such as a webui's folder.")
-    ] = None,
+    export: ExportOption = None,
     notes: Annotated[str, typer.Option("--notes", help="A remark for the registry.")] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another training.")] = 0,
     workspace: WorkspaceOption = None,
@@ -67,7 +74,7 @@ def new(
     before a later call trains. Goes on where it stopped, and does nothing when nothing changed.
     """
     from talent_factory.core.workspace import workspace_from
-    from talent_factory.newcomer import USUAL_BASE, Newcomer, consent_of, plan_newcomer, welcome
+    from talent_factory.newcomer import USUAL_BASE, Newcomer, consent_of, welcome
 
     place = workspace_from(workspace)
     who = Newcomer(
@@ -85,10 +92,7 @@ def new(
         seed=seed,
     )
     if dry_run:
-        with reporter() as progress:
-            greeted, plan = plan_newcomer(who, place=place, reporter=progress)
-        document = {**greeted.model_dump(mode="json"), "plan": plan.as_json()}
-        emit(document, as_json, lambda: _show_plan(greeted, plan))
+        _dry_run(who, place, as_json=as_json)
         return
     with reporter() as progress:
         greeted = welcome(who, place=place, again=again, need_base=not no_train, reporter=progress)
@@ -99,6 +103,15 @@ def new(
         return
     made = _train(greeted, place, export=export, notes=notes)
     emit({**greeted.model_dump(mode="json"), **made}, as_json, lambda: _finished(greeted, made, place))
+
+
+def _dry_run(who: Newcomer, place: Workspace, *, as_json: bool) -> None:
+    from talent_factory.newcomer import plan_newcomer
+
+    with reporter() as progress:
+        greeted, plan = plan_newcomer(who, place=place, reporter=progress)
+    document = {**greeted.model_dump(mode="json"), "plan": plan.as_json()}
+    emit(document, as_json, lambda: _show_plan(greeted, plan))
 
 
 def _train(greeted: Welcome, place: Workspace, *, export: Path | None, notes: str) -> dict[str, object]:
