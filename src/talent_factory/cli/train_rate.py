@@ -18,8 +18,8 @@ _BAR = 40
 def find_learning_rate(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML as in configs/avatar/.")],
     steps: Annotated[int, typer.Option("--steps", min=10, max=1000, help="Steps of the climb.")] = 40,
-    low: Annotated[float, typer.Option("--from", min=1e-9, max=0.1, help="Rate to begin at.")] = 1e-6,
-    high: Annotated[float, typer.Option("--to", min=1e-8, max=1.0, help="Rate to end at.")] = 1e-2,
+    low: Annotated[float, typer.Option("--from", min=1e-9, max=0.1, help="Rate to begin at.")] = 1e-5,
+    high: Annotated[float, typer.Option("--to", min=1e-8, max=1.0, help="Rate to end at.")] = 1e-1,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,7 +63,7 @@ def _show(found: RateSearch, now: float) -> None:
     top = max(found.losses)
     lines = [f"before    loss {found.losses[0]:.4f}"]
     for rate, loss in zip(found.rates, found.losses[1:], strict=True):
-        mark = " <- fell fastest" if f"{rate:.1e}" == f"{found.suggestion:.1e}" else ""
+        mark = " <- lowest before it turned" if rate == found.lowest else ""
         lines.append(f"{rate:.1e}   loss {loss:.4f} {'#' * round(_BAR * loss / top)}{mark}")
     lines.append(f"learning_rate: {found.suggestion:g} (the config says {now:g})")
     console().print("\n".join(lines), markup=False, highlight=False)

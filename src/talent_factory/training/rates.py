@@ -22,6 +22,9 @@ from talent_factory.training.validation import HeldOut, validation_loss
 _PICTURES = 4
 # A loss that has grown by half is past all good rates: the rest of the climb would only cost time.
 _LOST = 1.5
+# A rise by more than this share is a turn. What falls after it falls by chance, on ruined weights.
+_TURN = 0.02
+_MARGIN = 0.1
 # A smaller fall of the loss than this share is no sign of learning.
 _LEAST_FALL = 1e-3
 
@@ -32,9 +35,9 @@ class RateSearch(Record):
     rates: tuple[float, ...]
     losses: tuple[float, ...]
     suggestion: float
-    """The rate at which the loss fell fastest."""
+    """A tenth of `lowest`: what a few steps bear is too much for a thousand."""
     lowest: float
-    """The rate at which it was lowest; from here on it rises."""
+    """The rate at which the loss was lowest before it turned upwards for the first time."""
 
 
 def find_rate(
@@ -43,7 +46,7 @@ def find_rate(
     dataset: Path,
     cache: Path,
     steps: int = 40,
-    between: tuple[float, float] = (1e-6, 1e-2),
+    between: tuple[float, float] = (1e-5, 1e-1),
     reporter: Reporter | None = None,
 ) -> RateSearch:
     """Climb from the lower to the upper rate of `between` in `steps` steps and suggest one (Smith 2015).
@@ -77,20 +80,24 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> RateSearch:
 
     Raises TalentError when the loss fell nowhere.
     """
-    whole = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
-    falls = [losses[i] - losses[i + 1] for i in range(whole - 1)]
-    lowest = min(range(whole), key=lambda i: losses[i]) if whole else 0
+    lowest = 0
+    for place, loss in enumerate(losses):
+        if not loss <= losses[lowest] * (1.0 + _TURN):  # also a loss that is no number
+            break
+        if loss < losses[lowest]:
+            lowest = place
     if lowest == 0 or losses[lowest] > losses[0] * (1.0 - _LEAST_FALL):
         raise TalentError(
             f"the loss falls at no rate from {rates[0]:.0e} to {rates[-1]:.0e}",
-            remedy="look at the images and captions: talent dataset check FOLDER",
+            remedy="begin lower: talent train lr-find CONFIG --from 1e-8; or look at images and captions",
         )
-    steepest = max(range(lowest), key=lambda i: falls[i])
+    best = rates[lowest - 1]
+    whole = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
     return RateSearch(
         rates=tuple(rates[: whole - 1]),
         losses=tuple(losses[:whole]),
-        suggestion=float(f"{rates[steepest]:.1e}"),
-        lowest=rates[lowest - 1],
+        suggestion=float(f"{best * _MARGIN:.1e}"),
+        lowest=best,
     )
 
 
