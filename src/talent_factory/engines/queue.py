@@ -108,7 +108,7 @@ def run_queue(
     running: list[_Child] = []
     ended: dict[str, Ended] = {}
     asked = False
-    told = 0.0
+    told, told_steps = 0.0, dict[str, int]()
     try:
         while running or (waiting and not stop.requested):
             for task, device in _due(waiting, free, idle=not stop.requested):
@@ -124,7 +124,8 @@ def run_queue(
                 free.append(child.device)
                 result = _judge(child)
                 if result.state == "waiting" and not stop.requested:
-                    waiting.append(child.task)
+                    # after a crash at once; one that is held elsewhere lets the others pass
+                    (waiting.append if child.task.not_before else waiting.appendleft)(child.task)
                 else:
                     ended[child.task.id] = result
                     reporter.progress("queue", len(ended), len(tasks), unit="run")
@@ -132,7 +133,7 @@ def run_queue(
                 reporter.message(f"{result.id}: {result.state}{': ' * bool(result.message)}{result.message}")
             if look is not None and time.monotonic() - told >= 1.0:
                 told = time.monotonic()
-                _tell(running, look, reporter)
+                _tell(running, look, told_steps, reporter)
             time.sleep(_POLL_SECONDS)
     finally:
         _ask_to_stop(running)
@@ -237,12 +238,16 @@ def _last_words(log: Path) -> str:
 
 
 def _tell(
-    running: Sequence[_Child], look: Callable[[str], tuple[int, int] | None], reporter: Reporter
+    running: Sequence[_Child],
+    look: Callable[[str], tuple[int, int] | None],
+    told: dict[str, int],
+    reporter: Reporter,
 ) -> None:
-    """Say how far each run is."""
+    """Say how far each run is that made a step since the last time."""
     for child in running:
         found = look(child.task.id)
-        if found is not None:
+        if found is not None and told.get(child.task.id) != found[0]:
+            told[child.task.id] = found[0]
             reporter.progress(child.task.id, *found)
 
 
