@@ -10,6 +10,7 @@ import numpy as np
 
 from talent_factory.core.errors import ConfigError
 from talent_factory.core.seeds import derive_seed
+from talent_factory.dataset.captions import has_word
 from talent_factory.dataset.manifest import DatasetManifest
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.likeness.records import Ask, MeasurePlan, Shot
@@ -144,13 +145,21 @@ def _prompt(ask: Ask, config: TrainConfig, *, drawn: bool, named: bool) -> str:
 
 
 def _unrelated(base: Base, config: TrainConfig) -> tuple[Shot, ...]:
-    """Prompts without the trigger, spread over the base's own list."""
+    """Prompts without the trigger, from the base's list: half of the subject's class, where leaks begin."""
     count = max(2, config.choose.prompts // 2)
-    plain = base.class_prompts or ("a photo of a person",)
-    spread = plain[:: max(1, len(plain) // count)][:count]
+    plain = base.class_prompts or ("a photo of a person", "a photo of a house")
+    kin = [text for text in plain if has_word(text, config.class_noun)]
+    others = [text for text in plain if text not in kin]
+    near = _spread(kin, count // 2 if others else count)
+    chosen = [*near, *_spread(others, count - len(near))]
     return tuple(
-        Shot(
-            prompt=text, plain=text, seed=derive_seed("measure", "unrelated", config.seed, index), group=index
-        )
-        for index, text in enumerate(spread)
+        Shot(prompt=text, plain=text, seed=derive_seed("measure", "unrelated", config.seed, row), group=row)
+        for row, text in enumerate(chosen)
     )
+
+
+def _spread(texts: Sequence[str], count: int) -> list[str]:
+    """At most `count` of `texts`, evenly far apart."""
+    if count < 1 or not texts:
+        return []
+    return list(texts[:: max(1, len(texts) // count)][:count])

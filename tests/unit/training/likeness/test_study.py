@@ -216,8 +216,8 @@ def test_a_plan_is_a_function_of_config_data_and_base(
     base: Base, dataset: Path, make_config: Callable[..., TrainConfig]
 ) -> None:
     manifest = load_dataset(dataset)
-    plan = measure_plan(make_config(choose=KEYS), manifest, base)
-    assert plan == measure_plan(make_config(choose=KEYS), manifest, base)
+    plan = measure_plan(make_config(choose=KEYS, class_noun="robot"), manifest, base)
+    assert plan == measure_plan(make_config(choose=KEYS, class_noun="robot"), manifest, base)
     assert plan != measure_plan(make_config(choose=KEYS, seed=1), manifest, base)
     held = measure_plan(make_config(choose=KEYS), manifest, base, held_out=["images/00.png", "images/03.png"])
     assert held.references == ("images/00.png", "images/03.png")
@@ -227,6 +227,7 @@ def test_a_plan_is_a_function_of_config_data_and_base(
     assert plan.references == plan.training
     assert all("selftest" in shot.prompt for shot in plan.subject)
     assert not any("selftest" in shot.prompt for shot in plan.unrelated)
+    assert [" robot" in shot.prompt for shot in plan.unrelated] == [True, False]
     assert not any("selftest" in shot.plain for shot in plan.subject)
 
 
