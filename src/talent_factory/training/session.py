@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from talent_factory.core.events import Reporter
 from talent_factory.training import runs
 from talent_factory.training.adapters import Adapters, attach_adapters
+from talent_factory.training.attention import tune_attention
 from talent_factory.training.capture import Recorder, cuda_graph
 from talent_factory.training.config import TrainConfig
+from talent_factory.training.cpu import keep_memory, pack_convolutions
 from talent_factory.training.ema import MovingAverage
 from talent_factory.training.engine import Engine
 from talent_factory.training.families import Base, Precision, load_base
 from talent_factory.training.goal import Goal
 from talent_factory.training.guards import watch_networks
+from talent_factory.training.lora import target_layers
 from talent_factory.training.machine import choose_device, this_machine
 from talent_factory.training.material import Material, gather
 from talent_factory.training.objectives import huber_widths, timestep_weights
@@ -122,7 +126,11 @@ def set_up(
         world=world,
         reporter=reporter,
     )
+    if base.device.type == "cpu":
+        _pack(base, config, material)
     adapters = attach_adapters(base, config)
+    if config.attention == "auto":
+        tune_attention(base.unet, adapters.networks[0])
     prompts = config.sample_prompts or default_prompts(
         material.captions, config.prior_prompts or base.class_prompts
     )
@@ -201,6 +209,28 @@ def _goal(base: Base, config: TrainConfig, material: Material, adapters: Adapter
         class_batch=config.preservation_batch,
         prior_weight=config.prior_weight,
     )
+
+
+def _pack(base: Base, config: TrainConfig, material: Material) -> None:
+    """Lay out the frozen convolutions for the CPU; those whose plain weights are needed stay as they are."""
+    keep_memory()
+    adapted = [layer for _, layer in target_layers(base.unet, targets=config.targets)]
+    # float32 layers are merged with their addition in each call, DoRA measures their weights
+    needed = base.dtype == torch.float32 or config.network.dora
+    leave = {
+        layer
+        for layer in adapted
+        if needed or not isinstance(layer, nn.Conv2d) or layer.kernel_size == (1, 1)
+    }
+    size = min(material.banks)
+    latents = torch.zeros(config.batch_size + config.preservation_batch, base.latent_channels, *size)
+    rows = torch.zeros(len(latents), dtype=torch.int64)
+
+    @torch.no_grad()
+    def run_once() -> object:
+        return base.predict(latents, rows, material.frozen_texts(rows))
+
+    pack_convolutions(base.unet, run_once, leave=leave)
 
 
 def _keep_few_activations(unet: Any) -> None:

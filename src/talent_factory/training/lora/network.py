@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from talent_factory.core.errors import KitError
 from talent_factory.core.seeds import derive_seed
 from talent_factory.training.lora.names import UNET_PREFIX, Namer, kohya_name, target_layers
-from talent_factory.training.lora.products import LowRankLinear, weight_lengths
+from talent_factory.training.lora.products import (
+    LowRankLinear,
+    MergedConv,
+    MergedLinear,
+    merging_pays,
+    weight_lengths,
+)
 from talent_factory.training.options import NetworkKeys, Targets
 
 Target = nn.Linear | nn.Conv2d
@@ -71,28 +77,37 @@ def adapted(layer: LoraLayer, target: Target, own: Forward, x: Tensor, scale: fl
     """What `target` answers with `scale` times the low-rank addition; `own` is its forward without it."""
     if layer.lengths is not None:
         return _adapted_dora(layer, target, own, x, scale)
-    plain = target.weight.dtype == x.dtype and type(target) in (nn.Linear, nn.Conv2d)
+    # a packed convolution has no weight left to multiply with, one in fp8 has it in another type
+    known = type(target) in (nn.Linear, nn.Conv2d)
+    plain = known and target.weight.dtype == x.dtype and target.weight.numel() > 0
     if layer.pointwise and plain:
         return _adapted_rows(layer, target, x, scale)
+    if plain and x.dtype == torch.float32 and isinstance(target, nn.Conv2d):
+        rows = x.numel() // x.shape[1] // (target.stride[0] * target.stride[1])
+        if merging_pays(rows, target.weight[0].numel(), target.out_channels):
+            shape = (target.stride, target.padding, target.dilation)
+            merged: Tensor = MergedConv.apply(  # type: ignore[no-untyped-call]
+                x, target.weight, target.bias, layer.down, layer.up, scale, shape
+            )
+            return merged
     down, up = layer.down.to(x.dtype), layer.up.to(x.dtype)
-    low = _low_rank(target, x, down, up * scale)
-    return own(x).add_(low)
+    return own(x).add_(_low_rank(target, x, down, up * scale))
 
 
 def _adapted_rows(layer: LoraLayer, target: Target, x: Tensor, scale: float) -> Tensor:
     """A linear layer or a 1 x 1 convolution, which is one over the channels of each place."""
-    down_c, up_c = layer.factors(x.dtype)
-    weight = target.weight
-    if layer.conv:
-        weight, down_c, up_c = weight.flatten(1), down_c.flatten(1), up_c.flatten(1)
-        down, up = layer.down.flatten(1), layer.up.flatten(1)
-        rows = x.permute(0, 2, 3, 1)
+    down_c, up_c = (part.detach().flatten(1) for part in layer.factors(x.dtype))
+    weight, down, up = target.weight.flatten(1), layer.down.flatten(1), layer.up.flatten(1)
+    places = x.permute(0, 2, 3, 1) if layer.conv else x
+    shape = places.shape
+    rows_NI = places.reshape(-1, shape[-1])
+    out_NO: Tensor
+    if x.dtype == torch.float32 and merging_pays(len(rows_NI), *weight.shape):
+        out_NO = MergedLinear.apply(rows_NI, weight, target.bias, down, up, scale)  # type: ignore[no-untyped-call]
     else:
-        down, up, rows = layer.down, layer.up, x
-    shape = rows.shape
-    out_NO: Tensor = LowRankLinear.apply(  # type: ignore[no-untyped-call]
-        rows.reshape(-1, shape[-1]), weight, target.bias, down, up, down_c.detach(), up_c.detach(), scale
-    )
+        out_NO = LowRankLinear.apply(  # type: ignore[no-untyped-call]
+            rows_NI, weight, target.bias, down, up, down_c, up_c, scale
+        )
     out = out_NO.view(*shape[:-1], -1)
     return out.permute(0, 3, 1, 2) if layer.conv else out
 
@@ -109,7 +124,9 @@ def _adapted_dora(layer: LoraLayer, target: Target, own: Forward, x: Tensor, sca
 def _low_rank(target: Target, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
     if isinstance(target, nn.Linear):
         return F.linear(F.linear(x, down), up)
-    return F.conv2d(F.conv2d(x, down, None, target.stride, target.padding, target.dilation), up)
+    hidden = F.conv2d(x, down, None, target.stride, target.padding, target.dilation)
+    # a product over the channels of each place: oneDNN has no fast convolution that is as narrow
+    return F.linear(hidden.permute(0, 2, 3, 1), up.flatten(1)).permute(0, 3, 1, 2)
 
 
 class LoraNetwork(nn.Module):

@@ -13,6 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Pair = tuple[int, int]
+Shape = tuple[Pair, Pair, Pair]
+"""Stride, padding and dilation of a convolution."""
+
 
 class LowRankLinear(torch.autograd.Function):
     """y = x W^T + b + scale (x down^T) up^T for rows x (N, in); Hu et al. 2021, eq. 3.
@@ -52,6 +56,89 @@ class LowRankLinear(torch.autograd.Function):
             grad_x = grad_NO @ weight_OI
             grad_x.addmm_(grad_hidden_NR, down_c)
         return grad_x, None, None, grad_down, grad_up, None, None, None
+
+
+class MergedLinear(torch.autograd.Function):
+    """The same as LowRankLinear by the sum W + scale up down, made anew in each call; for float32.
+
+    It costs out x in x rank products once, and spares rank x (in + out) for each row: it pays where rows are
+    many. In half precision the sum would round the small addition away.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_NI: Tensor,
+        weight_OI: Tensor,
+        bias_O: Tensor | None,
+        down: Tensor,
+        up: Tensor,
+        scale: float,
+    ) -> Tensor:
+        merged_OI = torch.addmm(weight_OI, up, down, alpha=scale)
+        ctx.save_for_backward(x_NI, merged_OI, down, up)
+        ctx.scale = scale
+        return F.linear(x_NI, merged_OI, bias_O)
+
+    @staticmethod
+    def backward(ctx: Any, grad_NO: Tensor) -> Any:
+        x_NI, merged_OI, down, up = ctx.saved_tensors
+        grad_down = (grad_NO @ (up * ctx.scale)).t() @ x_NI
+        grad_up = grad_NO.t() @ (x_NI @ (down * ctx.scale).t())
+        grad_x = grad_NO @ merged_OI if ctx.needs_input_grad[0] else None
+        return grad_x, None, None, grad_down, grad_up, None
+
+
+class MergedConv(torch.autograd.Function):
+    """MergedLinear for a convolution (B, in, H, W); `shape` is its stride, padding and dilation."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        down: Tensor,
+        up: Tensor,
+        scale: float,
+        shape: Shape,
+    ) -> Tensor:
+        merged = torch.addmm(weight.flatten(1), up.flatten(1), down.flatten(1), alpha=scale).view_as(weight)
+        merged = merged.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(x, merged, down, up)
+        ctx.scale, ctx.geometry = scale, shape
+        return F.conv2d(x, merged, bias, *shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, merged, down, up = ctx.saved_tensors
+        rows_NO = grad.permute(0, 2, 3, 1).flatten(0, 2)
+        grad_hidden = (
+            (rows_NO @ (up.flatten(1) * ctx.scale)).view(len(x), *grad.shape[2:], -1).permute(0, 3, 1, 2)
+        )
+        hidden = F.conv2d(x, down, None, *ctx.geometry)
+        grad_up = rows_NO.t() @ hidden.permute(0, 2, 3, 1).flatten(0, 2) * ctx.scale
+        grad_down = _convolution_gradients(grad_hidden, x, down, ctx.geometry, (False, True))[1]
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _convolution_gradients(grad, x, merged, ctx.geometry, (True, False))[0]
+        return grad_x, None, None, grad_down, grad_up.view_as(up), None, None
+
+
+def merging_pays(rows: int, inside: int, outside: int) -> bool:
+    """Whether making the sum once costs less than a low-rank product for each of `rows` rows."""
+    return inside * outside < rows * (inside + outside)
+
+
+def _convolution_gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, shape: Shape, wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of input and weight, each only where wanted."""
+    stride, padding, dilation = (list(part) for part in shape)
+    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, stride, padding, dilation, False, [0, 0], 1, [*wanted, False]
+    )
+    return of_x, of_weight
 
 
 class LowRankBranches(torch.autograd.Function):

@@ -1,0 +1,177 @@
+"""What makes a frozen model fast on a CPU: convolutions packed once, and memory that is kept.
+
+oneDNN lays the weights of a convolution out anew in every call; for a batch of one that is most of the time
+of SD 1.5's deep layers. The packed product gives the same bits, and its gradient is another packed product:
+of the flipped weights, since only the input needs a gradient.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
+
+# Buffers below this are kept by the allocator rather than given back and faulted in again in every step.
+_KEPT_BYTES = 1 << 30
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# Packs for the backward pass are a second copy; of a large model only the layers that gain most get one.
+_BACKWARD_SHARE = 0.35
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep large freed buffers: a step needs the same ones again. Elsewhere nothing happens."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library, such as musl
+    mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+@dataclass(eq=False)
+class PackedConv:
+    """A frozen convolution of stride 1 in oneDNN's own layout."""
+
+    forward_pack: Tensor
+    backward_pack: Tensor | None
+    weight: Tensor | None
+    """The plain weight, kept where the backward pass needs it."""
+    bias: Tensor | None
+    kernel: tuple[int, int]
+    padding: tuple[int, int]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """What the convolution answers: (B, out, H, W), channels last."""
+        answer: Tensor = _Packed.apply(x, self)  # type: ignore[no-untyped-call]
+        return answer
+
+
+class _Packed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, conv: PackedConv) -> Tensor:
+        ctx.conv, ctx.shape = conv, x.shape
+        x = x.contiguous(memory_format=torch.channels_last)
+        return _convolve(x, conv.forward_pack, conv.bias, conv.padding)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        conv: PackedConv = ctx.conv
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        if conv.backward_pack is not None:
+            return _convolve(grad, conv.backward_pack, None, _opposite(conv)), None
+        assert conv.weight is not None
+        answer = conv2d_input(ctx.shape, conv.weight, grad, padding=conv.padding)
+        return answer, None
+
+
+def _convolve(x: Tensor, pack: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
+    answer: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        x, pack, bias, list(padding), [1, 1], [1, 1], 1, "none", [], ""
+    )
+    return answer
+
+
+def _opposite(conv: PackedConv) -> tuple[int, int]:
+    """The padding of the convolution that leads gradients back."""
+    return conv.kernel[0] - 1 - conv.padding[0], conv.kernel[1] - 1 - conv.padding[1]
+
+
+def pack_convolutions(
+    model: nn.Module, run_once: Callable[[], object], *, leave: Collection[nn.Module]
+) -> int:
+    """Give the frozen convolutions of `model` packed weights, except those in `leave`; returns their number.
+
+    `run_once` runs the model on tensors of the size that it will be trained on: packs are made for that size,
+    hence the same ones after every resume. Plain weights that are not needed any more are emptied, so the
+    model cannot be merged into or saved afterwards.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return 0
+    chosen = [conv for conv in model.modules() if _packable(conv) and conv not in leave]
+    sizes: dict[nn.Module, tuple[int, ...]] = {}
+    with _recording(chosen, sizes):
+        run_once()
+    found = [conv for conv in chosen if conv in sizes]
+    whole = sum(parameter.nbytes for parameter in model.parameters())
+    backward = _with_backward(found, sizes, budget=_BACKWARD_SHARE * whole)
+    for conv in found:
+        assert isinstance(conv, nn.Conv2d)
+        conv.forward = _pack(conv, sizes[conv], backward=conv in backward)  # type: ignore[method-assign,assignment]
+    return len(found)
+
+
+def _packable(module: nn.Module) -> bool:
+    return (
+        type(module) is nn.Conv2d
+        and "forward" not in module.__dict__
+        and (module.stride, module.dilation, module.groups) == ((1, 1), (1, 1), 1)
+        and isinstance(module.padding, tuple)
+        and module.weight.device.type == "cpu"
+        and module.weight.dtype in (torch.float32, torch.bfloat16)
+        and not module.weight.requires_grad
+    )
+
+
+@contextmanager
+def _recording(convs: list[nn.Module], sizes: dict[nn.Module, tuple[int, ...]]) -> Iterator[None]:
+    """Within this context the shape of each layer's input is written into `sizes`."""
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        sizes[module] = tuple(inputs[0].shape)
+
+    handles = [conv.register_forward_pre_hook(note) for conv in convs]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _with_backward(
+    convs: list[nn.Module], sizes: dict[nn.Module, tuple[int, ...]], *, budget: float
+) -> set[nn.Module]:
+    """The layers whose gradient gets a pack too: many weights for few places come first."""
+    order = sorted(convs, key=lambda conv: sizes[conv][2] * sizes[conv][3])
+    chosen: set[nn.Module] = set()
+    for conv in order:
+        assert isinstance(conv, nn.Conv2d)
+        if conv.weight.nbytes <= budget:
+            budget -= conv.weight.nbytes
+            chosen.add(conv)
+    return chosen
+
+
+@torch.no_grad()
+def _pack(conv: nn.Conv2d, size: tuple[int, ...], *, backward: bool) -> PackedConv:
+    weight, kernel = conv.weight.detach(), (conv.kernel_size[0], conv.kernel_size[1])
+    assert isinstance(conv.padding, tuple)
+    padding = (conv.padding[0], conv.padding[1])
+    packed = PackedConv(
+        forward_pack=_laid_out(weight, padding, size),
+        backward_pack=None,
+        weight=None if backward else weight,
+        bias=None if conv.bias is None else conv.bias.detach(),
+        kernel=kernel,
+        padding=padding,
+    )
+    if backward:
+        turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+        places = (size[0], conv.out_channels, *size[2:])
+        packed.backward_pack = _laid_out(turned, _opposite(packed), places)
+        conv.weight.data = weight.new_empty(0)
+    return packed
+
+
+def _laid_out(weight: Tensor, padding: tuple[int, int], size: tuple[int, ...]) -> Tensor:
+    reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+    answer: Tensor = reorder(weight.to_mkldnn(), list(padding), [1, 1], [1, 1], 1, list(size))
+    return answer
