@@ -39,13 +39,26 @@ def config_page() -> str:
         for name, field in schema["properties"].items()
         if name in needed
     ]
-    parts += ["", "## Optional\n", "| key | value | default | meaning |", "| --- | --- | --- | --- |"]
-    parts += [
-        f"| {_key(name, NEUTRAL_KEYS)} | {_value(field)} | {_default(field)} | {_meaning(field)} |"
-        for name, field in schema["properties"].items()
-        if name not in needed
-    ]
+    optional = {name: field for name, field in schema["properties"].items() if name not in needed}
+    parts += ["", "## Optional\n", *_table(optional, NEUTRAL_KEYS)]
+    for name, field in optional.items():
+        if "$ref" in field:
+            group = schema["$defs"][field["$ref"].rpartition("/")[2]]
+            parts += ["", f"## Group `{name}`\n", f"{_meaning(field)} Written `{name}: {{key: value}}`.\n"]
+            parts += _table(group["properties"], frozenset())
     return "\n".join(parts) + "\n"
+
+
+def _table(fields: Mapping[str, Any], neutral: frozenset[str]) -> list[str]:
+    """Keys that need not be given, one a row."""
+    return [
+        "| key | value | default | meaning |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {_key(name, neutral)} | {_value(field)} | {_default(field)} | {_meaning(field)} |"
+            for name, field in fields.items()
+        ),
+    ]
 
 
 def findings_page() -> str:
@@ -64,6 +77,8 @@ def _meaning(field: Mapping[str, Any]) -> str:
 
 
 def _default(field: Mapping[str, Any]) -> str:
+    if "$ref" in field:
+        return "see below"
     value = field["default"]
     if value is None:
         return "unset"
@@ -77,12 +92,15 @@ def _value(field: Mapping[str, Any]) -> str:
     choices = [choice for choice in field.get("anyOf", ()) if choice.get("type") != "null"]
     if choices:
         return " or ".join(_value(choice) for choice in choices)
+    if "$ref" in field:
+        return "group of keys"
     if "const" in field:
         return f"`{field['const']}`"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field["type"] == "array":
-        return "list of text" + (f", at most {field['maxItems']}" if "maxItems" in field else "")
+        kind = "numbers" if field.get("items", {}).get("type") == "number" else "text"
+        return f"list of {kind}" + (f", at most {field['maxItems']}" if "maxItems" in field else "")
     word = {"boolean": "`true` or `false`", "integer": "whole number", "number": "number", "string": "text"}
     return ", ".join([word[field["type"]], *_limits(field)])
 
