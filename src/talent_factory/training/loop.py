@@ -12,7 +12,7 @@ from talent_factory.core.stop import StopSignal
 from talent_factory.core.workspace import exclusive
 from talent_factory.dataset.manifest import load_dataset, verify_files
 from talent_factory.training import runs
-from talent_factory.training.board import board
+from talent_factory.training.board import board, wandb_board
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.machine import choose_device, reproducible, this_machine
 from talent_factory.training.parallel import World, world
@@ -123,9 +123,15 @@ def _train(
     world.wait()
     exact = not record.config.fast or choose_device(record.config.device) == "cpu"
     watched = record.config.tensorboard and world.first
-    with reproducible(record.machine.threads, exact=exact), board(run, wanted=watched) as curves:
+    project = record.config.wandb if world.first else None
+    told = record.config.model_dump(mode="json", exclude={"train_data_dir"})
+    with (
+        reproducible(record.machine.threads, exact=exact),
+        board(run, wanted=watched) as curves,
+        wandb_board(run, project=project, config=told) as sent,
+    ):
         if world.first:
-            reporter = Fanout(EventLog(run / runs.EVENTS_FILE), curves, reporter)
+            reporter = Fanout(EventLog(run / runs.EVENTS_FILE), curves, sent, reporter)
 
         def attempt(execution: Execution) -> TrainResult:
             return run_steps(record, run, execution=execution, world=world, reporter=reporter, stop=stop)

@@ -6,14 +6,19 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from talent_factory.core.errors import UsageError
 from talent_factory.core.events import SilentReporter
+from talent_factory.training import loop
 from talent_factory.training.board import BoardReporter, WandbReporter, board, wandb_board
+from talent_factory.training.config import TrainConfig
 
 
 class _Writer:
@@ -65,6 +70,26 @@ def test_wandb_hears_figures_and_samples() -> None:
         ({"validation/loss": 0.25}, 2),
         ({"samples": "image of x.png"}, 2),
     ]
+
+
+def test_a_training_tells_wandb(
+    make_config: Callable[..., TrainConfig], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, asked = _Run(), []
+
+    @contextmanager
+    def fake(run: Path, *, project: str | None, config: Mapping[str, Any]) -> Iterator[WandbReporter]:
+        asked.append((run.name, project, config["lora_rank"], "train_data_dir" in config))
+        yield WandbReporter(seen, str)
+
+    monkeypatch.setattr(loop, "wandb_board", fake)
+    config = make_config(
+        wandb="proof", max_train_steps=2, sample_every=2, validation={"share": 0.2, "every": 1}
+    )
+    loop.train(config, dataset=dataset, run=tmp_path / "run")
+    assert asked == [("run", "proof", 2, False)]
+    names = {(name, step) for values, step in seen.seen for name in values}
+    assert {("train/loss", 1), ("train/loss", 2), ("samples", 2), ("validation/loss", 2)} <= names
 
 
 def test_without_wandb_nothing_is_asked(tmp_path: Path) -> None:
