@@ -12,6 +12,7 @@ from kit_maker import KIT_ID, make_kit
 from lora_files import kohya_arrays, words_for, write_arrays
 from talent_factory.cli.app import run
 from talent_factory.kits.keys import MINI_FOLDER
+from talent_factory.training.families.random_base import make_random_base
 
 
 @pytest.fixture
@@ -56,6 +57,17 @@ def test_what_is_lost_is_listed_and_fails(lora: Path, capsys: pytest.CaptureFixt
     assert "no effect: lora_unet_nowhere.alpha" in shown
     assert run(["kit", "conform", str(lora), "--tool", "forge", "--base", "sdxl"]) == 1
     assert "forge      refused" in capsys.readouterr().out
+
+
+def test_a_kit_of_a_small_model_asks_for_it(
+    kit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = make_random_base(tmp_path / "small")
+    make_kit(tmp_path / "talents" / "avatar", base, work=tmp_path / "work", base_model="small")
+    assert run(["kit", "conform", KIT_ID]) == 2
+    assert "--base FOLDER" in capsys.readouterr().err
+    assert run(["kit", "conform", KIT_ID, "--base", str(base), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tools"][0]["forward_difference"] < 1e-3
 
 
 def test_mistakes_are_told_with_the_next_step(

@@ -34,6 +34,11 @@ def check(target: str, *, tools: Sequence[str], base: str | None, folder: Path) 
         raise UsageError(
             f"{path.name} does not show which base it is for", remedy="say it: --base sd15, --base sdxl"
         )
+    if not base and name != "mini" and file.family != name:
+        raise UsageError(
+            f"{target} was trained on a model of another shape than {name}",
+            remedy="name that model: --base FOLDER",
+        )
     wanted = tuple(tools) or TOOLS
     if name in ("sd15", "sdxl"):
         known = family("sdxl" if name == "sdxl" else "sd15").name
