@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ PLACES = (
     "in a library",
 )
 _BATCH = 8
+_MEASURES = 8  # in a run where nobody says how many
 
 
 def measure_plan(
@@ -76,6 +78,27 @@ def measure_plan(
         reporter=reporter,
         seed=config.seed,
     )
+
+
+def measure_interval(config: TrainConfig) -> int:
+    """Steps between measured checkpoints: whole checkpoints, an eighth of the run unless the config says."""
+    wanted = config.choose.every or math.ceil(config.max_train_steps / _MEASURES)
+    return math.ceil(wanted / config.checkpoint_every) * config.checkpoint_every
+
+
+def measure_calls(config: TrainConfig) -> int:
+    """How often the UNet sees one picture because of measuring, guidance included: what to add to a forecast.
+
+    Base and checkpoints, the strengths that are tried, and the report of base, chosen and last.
+    """
+    keys = config.choose
+    if not keys.measure:
+        return 0
+    checkpoints = math.ceil(config.max_train_steps / measure_interval(config))
+    subject, unrelated = keys.prompts * keys.seeds, max(2, keys.prompts // 2)
+    sweep = len(set(keys.weights) - {1.0})
+    pictures = (1 + checkpoints + sweep) * (subject + unrelated) + 3 * subject
+    return 2 * keys.steps * pictures
 
 
 def _is_mini(base: Base) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,12 +23,10 @@ from talent_factory.training.families.port import Base
 from talent_factory.training.likeness import book
 from talent_factory.training.likeness.checkpoint import AtStrength, draw, measure_checkpoint, scale_sweep
 from talent_factory.training.likeness.choose import choose, choose_weight, plateau
-from talent_factory.training.likeness.plan import measure_plan
+from talent_factory.training.likeness.plan import measure_interval, measure_plan
 from talent_factory.training.likeness.records import Choice, Measure, MeasurePlan, Report, Reported
 from talent_factory.training.likeness.ruler import Reporter, Ruler
 from talent_factory.training.likeness.scoring import score
-
-_MEASURES = 8  # in a run where nobody says how many
 
 
 class Study:
@@ -58,10 +55,7 @@ class Study:
 
     def due(self, step: int) -> bool:
         """Whether the checkpoint of `step` is one to measure: drawing is slow, so not every one is."""
-        config = self._config
-        wanted = config.choose.every or math.ceil(config.max_train_steps / _MEASURES)
-        interval = math.ceil(wanted / config.checkpoint_every) * config.checkpoint_every
-        return step % interval == 0 or step == config.max_train_steps
+        return step % measure_interval(self._config) == 0 or step == self._config.max_train_steps
 
     def measure(self, step: int, state: Mapping[str, Tensor], at: AtStrength) -> Measure | None:
         """Keep `state` as a candidate and measure it, unless that is done already; None when it is not due.

@@ -22,7 +22,7 @@ from talent_factory.training.config import TrainConfig
 from talent_factory.training.families import Base
 from talent_factory.training.likeness import book
 from talent_factory.training.likeness.checkpoint import strength_of
-from talent_factory.training.likeness.plan import measure_plan
+from talent_factory.training.likeness.plan import measure_calls, measure_plan
 from talent_factory.training.likeness.study import Study, ship, veto
 from talent_factory.training.lora import LoraNetwork, attach
 
@@ -257,6 +257,23 @@ def test_about_eight_checkpoints_are_measured_and_always_the_last(
     assert due(max_train_steps=400, checkpoint_every=50, choose=KEYS) == list(range(50, 401, 50))
     assert due(max_train_steps=1200, checkpoint_every=50, choose=KEYS) == list(range(150, 1201, 150))
     assert due(max_train_steps=110, checkpoint_every=50, choose={**KEYS, "every": 20}) == [50, 100, 110]
+
+
+def test_the_forecast_counts_every_picture_that_is_drawn(
+    walk: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = 0
+    own = Base.predict
+
+    def counted(base: Base, latents: Tensor, *rest: Any) -> Tensor:
+        nonlocal seen
+        seen += len(latents)
+        return own(base, latents, *rest)
+
+    monkeypatch.setattr(Base, "predict", counted)
+    walk.whole(tmp_path / "run")
+    spared = 2 * 2 * len(book.read_plan(tmp_path / "run").report)  # chosen and last were the same here
+    assert measure_calls(walk.config) - spared == seen
 
 
 def test_what_cannot_be_measured_is_said_before_the_first_step(
