@@ -189,8 +189,9 @@ def test_stop_saves_and_resume_goes_on(
     try:
         _wait_for(tmp_path / "runs" / "avatar.identity.a" / "loss.jsonl", lines=3)
         assert talent(["train", "stop", "avatar.identity.a", "-w", str(tmp_path), "--json"]) == 0
-    finally:
-        training.terminate()
+    except BaseException:
+        training.kill()
+        raise
     found = json.loads(capsys.readouterr().out)
     assert found["state"] == "stopped"
     assert found["step"] >= 3

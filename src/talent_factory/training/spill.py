@@ -6,11 +6,16 @@ suddenly takes much longer than it did, and the card is full.
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 from statistics import median
 
-_BASELINE = 20
-_WINDOW = 5
+import torch
+
+# Observations, each of the steps since the last one.
+_BASELINE = 10
+_WINDOW = 4
 _SLOWER = 2.5
 _FULL = 0.97
 
@@ -52,3 +57,40 @@ class SpillWatch:
             "gradient_checkpointing: true or a smaller batch_size, or turn the driver's system memory "
             "fallback off"
         )
+
+
+class CardWatch:
+    """A spill watch with a clock: tell it each time how many steps are done since the last time."""
+
+    def __init__(
+        self,
+        *,
+        total: int,
+        memory: Callable[[], tuple[int, int]],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`memory` gives the bytes that torch holds and those that are free on the card."""
+        self._watch = SpillWatch(total=total)
+        self._memory = memory
+        self._clock = clock
+        self._last: float | None = None
+
+    def note(self, steps: int) -> str | None:
+        """What to tell the user, or None; call it when `steps` more steps are known to be done."""
+        now, before = self._clock(), self._last
+        self._last = now
+        if before is None or steps < 1:
+            return None  # before the first time, kernels are chosen and graphs are captured
+        reserved, free = self._memory()
+        return self._watch.observe((now - before) / steps, reserved=reserved, free=free)
+
+
+def watch_card(device: torch.device) -> CardWatch | None:
+    """Who looks after the memory of a CUDA card; None for other devices, which do not spill unnoticed."""
+    if device.type != "cuda":
+        return None
+
+    def memory() -> tuple[int, int]:
+        return torch.cuda.memory_reserved(device), torch.cuda.mem_get_info(device)[0]
+
+    return CardWatch(total=torch.cuda.mem_get_info(device)[1], memory=memory)

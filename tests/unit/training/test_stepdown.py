@@ -11,7 +11,7 @@ import torch
 from talent_factory.core.errors import TrainingDiverged, TrainingTooLarge
 from talent_factory.core.events import SilentReporter
 from talent_factory.training.config import TrainConfig
-from talent_factory.training.spill import SpillWatch
+from talent_factory.training.spill import CardWatch, SpillWatch, watch_card
 from talent_factory.training.stepdown import (
     Execution,
     execution_of,
@@ -177,3 +177,24 @@ def test_spill_is_not_told_for_one_sign_alone_or_a_single_slow_step() -> None:
 
 def test_more_held_than_there_is_needs_no_other_sign() -> None:
     assert len(_watched([0.2], reserved=9 * GB, free=0)) == 1
+
+
+def test_a_watch_with_a_clock_divides_by_the_steps() -> None:
+    now = [0.0]
+    card = CardWatch(total=8 * GB, memory=lambda: (8 * GB, 0), clock=lambda: now[0])
+    said = []
+    for seconds in [99.0] + [1.6] * 20 + [16.0] * 10:  # sixteen steps each; the first holds the preparations
+        now[0] += seconds
+        said.append(card.note(16))
+    (text,) = [item for item in said if item]
+    assert "10.0 times" in text
+    assert card.note(0) is None
+    assert watch_card(torch.device("cpu")) is None
+
+
+@pytest.mark.gpu
+def test_a_real_card_is_watched() -> None:
+    card = watch_card(torch.device("cuda"))
+    assert card is not None
+    assert card.note(1) is None
+    assert card.note(1) is None
