@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from talent_factory.core.errors import Cancelled
+from talent_factory.core.errors import Cancelled, ConfigError
 from talent_factory.core.events import SilentReporter
-from talent_factory.core.files import sha256_file
+from talent_factory.core.files import read_json, sha256_file, write_json
 from talent_factory.core.records import write_record
 from talent_factory.core.stop import StopSignal
 from talent_factory.dataset.manifest import DATASET_FILE, load_dataset
@@ -106,3 +107,25 @@ def test_stopped_and_resumed_is_uninterrupted(
     assert _bytes(run) == _bytes(tmp_path / "whole")
     moved = load_file(result.lora)
     assert all(bool(value.any()) for name, value in moved.items() if "lora_up" in name)
+
+
+def test_a_base_of_velocity_learns_to_its_pure_noise_and_one_of_noise_refuses(
+    make_config: Callable[..., TrainConfig], base_folder: Path, dataset: Path, tmp_path: Path
+) -> None:
+    velocity = tmp_path / "velocity"
+    shutil.copytree(base_folder, velocity)
+    facts = velocity / "scheduler" / "scheduler_config.json"
+    write_json(facts, {**read_json(facts), "prediction_type": "v_prediction"})
+    noise = {"zero_terminal_snr": True, "offset": 0.05}
+    config = make_config(base_model=str(velocity), noise=noise, sample_every=6)
+    whole = loop.train(config, dataset=dataset, run=tmp_path / "whole")
+    reporter = _StopAt(3)
+    with pytest.raises(Cancelled):
+        loop.train(config, dataset=dataset, run=tmp_path / "parts", reporter=reporter, stop=reporter.stop)
+    assert loop.resume(tmp_path / "parts").lora_sha256 == whole.lora_sha256
+    plain = loop.train(
+        make_config(base_model=str(velocity), sample_every=0), dataset=dataset, run=tmp_path / "plain"
+    )
+    assert plain.lora_sha256 != whole.lora_sha256
+    with pytest.raises(ConfigError, match="predicts the velocity"):
+        loop.train(make_config(noise=noise), dataset=dataset, run=tmp_path / "refused")
