@@ -15,7 +15,7 @@ import torch
 
 # Observations, each of the steps since the last one.
 _BASELINE = 10
-_WINDOW = 4
+_WINDOW = 5
 _SLOWER = 2.5
 _FULL = 0.97
 
