@@ -47,7 +47,8 @@ def _losses(material: Path, run: Path, **keys: object) -> list[float]:
         {
             "id": "avatar.identity.zwx", "kind": "lora", "sdx_version": "1.5",
             "base_model": str(material / "base"), "train_data_dir": "unused", "resolution": 64,
-            "lora_rank": 2, "max_train_steps": 4, "learning_rate": 1e-3, "batch_size": 1, "token": "zwx", "sample_every": 0,
+            "lora_rank": 2, "max_train_steps": 4, "learning_rate": 1e-3, "batch_size": 1, "token": "zwx",
+            "sample_every": 0,
             "device": "cpu", **keys,
         }
     )  # fmt: skip
