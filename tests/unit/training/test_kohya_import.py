@@ -378,3 +378,20 @@ def test_any_text_survives_being_written_as_yaml() -> None:
         "o": None, "p": "2026-01-01", "q": "- a", "r": "?", "s": "&a", "t": "1_000",
     }  # fmt: skip
     assert parse_yaml(config_text(odd, head=["a: b", "", "# c"]), source="t") == odd
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "1e99", "abc"])
+@pytest.mark.parametrize(
+    "option", ["seed", "network_dim", "max_train_steps", "resolution", "text_encoder_lr"]
+)
+def test_numbers_that_are_none_are_named(tmp_path: Path, option: str, value: str) -> None:
+    script = tmp_path / "run.sh"
+    script.write_text(f"{_SHORT} --output_name=zwx --{option}={value}")
+    with pytest.raises(ConfigError, match=f"{option} is '{value}', no number"):
+        import_kohya(script)
+
+
+def test_a_batch_of_less_than_one_is_one(tmp_path: Path) -> None:
+    options = "--train_batch_size=0.2 --max_train_epochs=1"
+    text = f"train_network.py --pretrained_model_name_or_path=a --train_data_dir={{data}} {options}"
+    assert import_kohya(_script(tmp_path, text)).config["batch_size"] == 1

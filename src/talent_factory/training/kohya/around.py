@@ -66,7 +66,7 @@ def pace(sheet: Sheet, *, steps: int, per_epoch: int) -> None:
 def machine(sheet: Sheet) -> None:
     """Batch, accumulation, precision and memory."""
     batch = sheet.number("train_batch_size")
-    sheet.put("batch_size", int(batch or 1), source="train_batch_size", raw=batch)
+    sheet.put("batch_size", max(1, round(batch or 1)), source="train_batch_size", raw=batch)
     accumulated = sheet.number("gradient_accumulation_steps")
     if accumulated and accumulated > 1:
         sheet.put(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from talent_factory.core.errors import ConfigError
 from talent_factory.training.kohya.notes import Note, Outcome, note
 from talent_factory.training.kohya.shell import unresolved
+
+_LARGEST = 2.0**63
 
 
 class Sheet:
@@ -46,10 +49,9 @@ class Sheet:
         value = self.take(name)
         if value is None or value is True or str(value).strip().lower() in ("", "none"):
             return None
-        try:
-            return float(value[0] if isinstance(value, list) else value)
-        except (TypeError, ValueError):
-            raise ConfigError(f"{name} is {value!r}, no number", remedy=f"correct {name} there") from None
+        if isinstance(value, list):
+            return as_number(name, value[0]) if value else None
+        return as_number(name, value)
 
     def words(self, name: str) -> list[str]:
         """An option that takes several words, as sd-scripts' `nargs` do."""
@@ -75,6 +77,17 @@ class Sheet:
     def say(self, outcome: Outcome, key: str, value: Any, text: str) -> None:
         """Add a note."""
         self.notes.append(note(outcome, key, value, text))
+
+
+def as_number(name: str, value: Any) -> float:
+    """`value` as a finite number of sane size. Raises ConfigError when the option `name` holds none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not abs(number) <= _LARGEST:
+        raise ConfigError(f"{name} is {str(value)[:60]!r}, no number", remedy=f"correct {name} there")
+    return number
 
 
 def shown(value: object) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from talent_factory.core.errors import ConfigError
 from talent_factory.training.kohya.gui import from_gui, looks_like_gui
 from talent_factory.training.kohya.notes import Note, note
+from talent_factory.training.kohya.sheet import as_number
 from talent_factory.training.kohya.shell import find_command
 
 Family = Literal["1.5", "xl"]
@@ -170,7 +171,7 @@ def _add_subset(asked: Asked, told: Mapping[str, Any]) -> None:
     subset = Subset(
         image_dir=str(told["image_dir"]),
         options=told,
-        repeats=max(1, int(told.get("num_repeats") or 1)),
+        repeats=max(1, int(as_number("num_repeats", told.get("num_repeats") or 1))),
         class_tokens=str(told.get("class_tokens") or ""),
         regular=bool(told.get("is_reg")),
     )

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from talent_factory.core.errors import ConfigError
-from talent_factory.training.kohya.sheet import Sheet, whole
+from talent_factory.training.kohya.sheet import Sheet, as_number, whole
 from talent_factory.training.kohya.tables import NETWORK_DIFFERS
 
 _CURVES = {
@@ -271,22 +271,11 @@ def noise(sheet: Sheet) -> None:
 
 
 def _amount(name: str, text: str) -> int | float:
-    try:
-        return whole(float(text))
-    except ValueError:
-        raise ConfigError(f"{name} is {text!r}, no number", remedy=f"correct {name} there") from None
+    return whole(as_number(name, text))
 
 
 def _numbers(sheet: Sheet, *names: str) -> list[float]:
-    found: list[float] = []
-    for name in names:
-        words = sheet.words(name)
-        for word in words:
-            try:
-                found.append(float(word))
-            except ValueError:
-                raise ConfigError(f"{name} is {word!r}, no number", remedy=f"correct {name} there") from None
-    return found
+    return [as_number(name, word) for name in names for word in sheet.words(name)]
 
 
 def _sides(raw: Any) -> tuple[int, int] | None:
@@ -294,10 +283,7 @@ def _sides(raw: Any) -> tuple[int, int] | None:
     if raw is None or raw is True:
         return None
     parts = raw if isinstance(raw, list | tuple) else str(raw).strip("[]() ").split(",")
-    try:
-        sides = [int(float(part)) for part in parts if str(part).strip()]
-    except (TypeError, ValueError):
-        raise ConfigError(f"resolution is {raw!r}, no size", remedy="write 512, or 512,640") from None
+    sides = [int(as_number("resolution", part)) for part in parts if str(part).strip()]
     if not sides or min(sides) < 1:
-        raise ConfigError(f"resolution is {raw!r}, no size", remedy="write 512, or 512,640")
+        raise ConfigError(f"resolution is {str(raw)[:60]!r}, no size", remedy="write 512, or 512,640")
     return sides[0], sides[-1]
