@@ -54,11 +54,13 @@ class Memory(Record):
     """What encoding and drawing need instead of activations; they never happen together."""
     process: int
     """Libraries and driver."""
+    loading: int = 0
+    """On a processor: pages of the UNet's file, which stand in memory beside the weights made from them."""
 
     @property
     def total(self) -> int:
         """The peak."""
-        return self.weights + self.network + self.process + max(self.activations, self.pictures)
+        return self.weights + self.network + self.process + max(self.activations, self.pictures, self.loading)
 
 
 class Fit(Record):
@@ -109,7 +111,8 @@ class Fit(Record):
         )
         parts = (
             f"  weights {size(part.weights)}, LoRA and optimiser {size(part.network)}, "
-            f"activations {size(part.activations)} or pictures {size(part.pictures)}, "
+            f"activations {size(part.activations)} or pictures {size(part.pictures)} "
+            f"or loading {size(part.loading)}, "
             f"process {size(part.process)}"
         )
         time = (
@@ -125,7 +128,7 @@ class Fit(Record):
                 name="encode",
                 detail="each image and caption once",
                 seconds=self.setup_seconds,
-                memory_mb=(self.memory.total - self.memory.activations + self.memory.pictures) / 2**20,
+                memory_mb=self.memory.total / 2**20,
             ),
             PlanStep(
                 name="train",
@@ -216,6 +219,7 @@ def predict_memory(job: Job, *, kind: Literal["cpu", "cuda", "mps"]) -> Memory:
         activations=activations,
         pictures=4 * _PICTURE_COPIES * largest,
         process=_PROCESS[kind],
+        loading=job.shape.stored if kind == "cpu" else 0,
     )
 
 
@@ -251,7 +255,8 @@ def refined(fit: Fit, step_seconds: float, *, memory: int, source: str) -> Fit:
 
     What a trial does not draw, the whole training may: pictures need their own peak.
     """
-    drawn = fit.memory.total - fit.memory.activations + fit.memory.pictures
+    part = fit.memory
+    drawn = part.weights + part.network + part.process + part.pictures
     peak = max(memory, drawn)
     return fit.model_copy(
         update={

@@ -75,6 +75,9 @@ def test_memory_by_parts() -> None:
     assert large.weights == small.weights
     assert 7 * small.activations < large.activations <= 8 * small.activations
     assert predict_memory(_job(precision="fp32"), kind="cuda").weights > 1.6 * small.weights
+    # a processor reads the file into the memory that it computes in
+    assert predict_memory(_job(), kind="cpu").loading == 2 * 859_520_964
+    assert small.loading == 0
     eight_bit = predict_memory(_job(optimizer={"name": "adamw8bit"}), kind="cuda")
     assert eight_bit.network < small.network < predict_memory(_job(ema=0.99), kind="cuda").network
     assert predict_memory(_job(train_text_encoder=True), kind="cuda").network > small.network
