@@ -33,18 +33,14 @@ def run(
     ] = None,
     style: Annotated[
         Path | None,
-        typer.Option(
-            "--style", help="Training config of a style; its kit is trained and mixed with the actor."
-        ),
+        typer.Option("--style", help="Config of a style; its kit is trained and mixed with the actor."),
     ] = None,
     quality: Annotated[
         str, typer.Option("--quality", help="draft, standard or best: steps, rank and number of renders.")
     ] = "standard",
     base: Annotated[
         str,
-        typer.Option(
-            "--base", help="mini, a folder in diffusers form, a .safetensors checkpoint or a hub id."
-        ),
+        typer.Option("--base", help="mini, a diffusers folder, a .safetensors checkpoint or a hub id."),
     ] = "mini",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed makes other variations.")] = 0,
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe name, or a .toml file.")] = "actor-17",

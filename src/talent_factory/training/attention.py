@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from talent_factory.training.lora import LoraLayer, LoraNetwork
-from talent_factory.training.lora.products import LowRankBranches
+from talent_factory.training.lora.products import low_rank_branches
 
 # Numbers in one map of attention (heads x queries x keys) up to which plain products are used on a CPU.
 _PLAIN_NUMBERS = 12_000_000
@@ -38,11 +38,10 @@ class Branches:
         if scale == 0.0:
             out = rows @ self.weight.t()
         else:
+            trained = [(layer.down, layer.up) for layer in self.layers]
             factors = [layer.factors(x.dtype) for layer in self.layers]
-            down_c = torch.cat([down.detach() for down, _ in factors])
-            ups_c = tuple(up.detach() for _, up in factors)
-            trained = (*(layer.down for layer in self.layers), *(layer.up for layer in self.layers))
-            out = LowRankBranches.apply(rows, self.weight, down_c, ups_c, scale, *trained)  # type: ignore[no-untyped-call]
+            copies = [(down.detach(), up.detach()) for down, up in factors]
+            out = low_rank_branches(rows, self.weight, trained, copies=copies, scale=scale)
         return tuple(out.view(*x.shape[:-1], -1).split(widths, dim=-1))
 
 

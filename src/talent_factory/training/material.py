@@ -52,35 +52,20 @@ def gather(
     Of several processes the first fills the cache, and the others read it. Raises DatasetError for masks
     that cannot be had and when nothing would be left to train on, TrainingBroken for mixed-up pairs.
     """
-    all_items, aside = items, hold_out(items, config.validation, seed=config.seed)
-    items = [item for number, item in enumerate(all_items) if number not in aside]
+    aside = hold_out(items, config.validation, seed=config.seed)
+    trained = [item for number, item in enumerate(items) if number not in aside]
     if not world.first:
         world.wait()
-    sources = [Source(dataset / item.file, item.sha256) for item in items]
+    sources = [Source(dataset / item.file, item.sha256) for item in trained]
     latents = encode_images(base, sources, mirrored=config.flip, cache=cache / "latents", reporter=reporter)
-    masks = _masks(config, items, latents, dataset=dataset, cache=cache, reporter=reporter)
-    captions = tuple(item.caption for item in items)
-    choices = [
-        variants(caption, config.captions, seed=config.seed, item=number)
-        for number, caption in enumerate(captions)
-    ]
-    preserved = (config.prior_prompts or base.class_prompts) if config.preservation_batch else ()
+    masks = _masks(config, trained, latents, dataset=dataset, cache=cache, reporter=reporter)
+    choices, preserved = _texts(config, trained), _preserved(base, config)
     spoken = [text for texts in choices for text in texts]
-    table = TextTable([*spoken, *preserved, *(all_items[number].caption for number in aside)])
-    lottery = Lottery(
-        seed=config.seed,
-        sizes=latents.sizes,
-        repeats=tuple(item.repeats for item in items),
-        batch=config.batch_size,
-        texts=tuple(tuple(table.row(text) for text in texts) for texts in choices),
-        flip=config.flip,
-        caption_dropout=config.captions.dropout,
-        classes=tuple(table.row(prompt) for prompt in preserved),
-        class_batch=config.preservation_batch,
-    )
-    banks = build_banks(latents, masks, weights=_weights(config, items), device=base.device)
+    table = TextTable([*spoken, *preserved, *(items[number].caption for number in aside)])
+    lottery = _lottery(config, trained, latents, table, choices=choices, preserved=preserved)
+    banks = build_banks(latents, masks, weights=_weights(config, trained), device=base.device)
     check_pairs(
-        items,
+        trained,
         lottery=lottery,
         banks=banks,
         table=table,
@@ -90,14 +75,9 @@ def gather(
     )
     held_out = None
     if aside:
+        place = cache / "latents"
         held_out = gather_held_out(
-            base,
-            all_items,
-            aside,
-            table=table,
-            dataset=dataset,
-            cache=cache / "latents",
-            reporter=reporter,
+            base, items, aside, table=table, dataset=dataset, cache=place, reporter=reporter
         )
     if world.first:
         world.wait()
@@ -106,9 +86,44 @@ def gather(
         table=table,
         frozen_texts=table.encoded(base),
         lottery=lottery,
-        captions=captions,
+        captions=tuple(item.caption for item in trained),
         held_out=held_out,
-        held_out_files=tuple(all_items[number].file for number in aside),
+        held_out_files=tuple(items[number].file for number in aside),
+    )
+
+
+def _texts(config: TrainConfig, items: Sequence[Item]) -> list[tuple[str, ...]]:
+    """What each caption may become."""
+    return [
+        variants(item.caption, config.captions, seed=config.seed, item=number)
+        for number, item in enumerate(items)
+    ]
+
+
+def _preserved(base: Base, config: TrainConfig) -> tuple[str, ...]:
+    """The prompts without token that hold the base in place."""
+    return (config.prior_prompts or base.class_prompts) if config.preservation_batch else ()
+
+
+def _lottery(
+    config: TrainConfig,
+    items: Sequence[Item],
+    latents: LatentSet,
+    table: TextTable,
+    *,
+    choices: Sequence[Sequence[str]],
+    preserved: Sequence[str],
+) -> Lottery:
+    return Lottery(
+        seed=config.seed,
+        sizes=latents.sizes,
+        repeats=tuple(item.repeats for item in items),
+        batch=config.batch_size,
+        texts=tuple(tuple(table.row(text) for text in texts) for texts in choices),
+        flip=config.flip,
+        caption_dropout=config.captions.dropout,
+        classes=tuple(table.row(prompt) for prompt in preserved),
+        class_batch=config.preservation_batch,
     )
 
 

@@ -19,9 +19,9 @@ from talent_factory.core.errors import KitError
 from talent_factory.core.seeds import derive_seed
 from talent_factory.training.lora.names import UNET_PREFIX, Namer, kohya_name, target_layers
 from talent_factory.training.lora.products import (
-    LowRankLinear,
-    MergedConv,
-    MergedLinear,
+    low_rank_rows,
+    merged_convolution,
+    merged_rows,
     merging_pays,
     weight_lengths,
 )
@@ -85,11 +85,9 @@ def adapted(layer: LoraLayer, target: Target, own: Forward, x: Tensor, scale: fl
     if plain and x.dtype == torch.float32 and isinstance(target, nn.Conv2d):
         rows = x.numel() // x.shape[1] // (target.stride[0] * target.stride[1])
         if merging_pays(rows, target.weight[0].numel(), target.out_channels):
-            shape = (target.stride, target.padding, target.dilation)
-            merged: Tensor = MergedConv.apply(  # type: ignore[no-untyped-call]
-                x, target.weight, target.bias, layer.down, layer.up, scale, shape
-            )
-            return merged
+            shape: Any = (target.stride, target.padding, target.dilation)
+            frozen = (target.weight, target.bias)
+            return merged_convolution(x, frozen, (layer.down, layer.up), scale=scale, shape=shape)
     down, up = layer.down.to(x.dtype), layer.up.to(x.dtype)
     return own(x).add_(_low_rank(target, x, down, up * scale))
 
@@ -101,13 +99,11 @@ def _adapted_rows(layer: LoraLayer, target: Target, x: Tensor, scale: float) -> 
     places = x.permute(0, 2, 3, 1) if layer.conv else x
     shape = places.shape
     rows_NI = places.reshape(-1, shape[-1])
-    out_NO: Tensor
+    frozen, trained = (weight, target.bias), (down, up)
     if x.dtype == torch.float32 and merging_pays(len(rows_NI), *weight.shape):
-        out_NO = MergedLinear.apply(rows_NI, weight, target.bias, down, up, scale)  # type: ignore[no-untyped-call]
+        out_NO = merged_rows(rows_NI, frozen, trained, scale=scale)
     else:
-        out_NO = LowRankLinear.apply(  # type: ignore[no-untyped-call]
-            rows_NI, weight, target.bias, down, up, down_c, up_c, scale
-        )
+        out_NO = low_rank_rows(rows_NI, frozen, trained, copies=(down_c, up_c), scale=scale)
     out = out_NO.view(*shape[:-1], -1)
     return out.permute(0, 3, 1, 2) if layer.conv else out
 

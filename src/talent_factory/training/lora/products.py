@@ -18,24 +18,57 @@ Shape = tuple[Pair, Pair, Pair]
 """Stride, padding and dilation of a convolution."""
 
 
-class LowRankLinear(torch.autograd.Function):
-    """y = x W^T + b + scale (x down^T) up^T for rows x (N, in); Hu et al. 2021, eq. 3.
+Frozen = tuple[Tensor, Tensor | None]
+"""Weight and bias of the base."""
+Trained = tuple[Tensor, Tensor]
+"""Down and up, float32."""
 
-    `down` and `up` are the trained float32 tensors; `down_c` and `up_c` the same in the precision of x.
+
+def low_rank_rows(x_NI: Tensor, frozen: Frozen, trained: Trained, *, copies: Trained, scale: float) -> Tensor:
+    """y = x W^T + b + scale (x down^T) up^T for rows x (N, in): (N, out); Hu et al. 2021, eq. 3.
+
+    `copies` are down and up in the precision of x; gradients flow to `trained`.
     """
+    answer: Tensor = _LowRankRows.apply(x_NI, frozen, *trained, copies, scale)  # type: ignore[no-untyped-call]
+    return answer
 
+
+def merged_rows(x_NI: Tensor, frozen: Frozen, trained: Trained, *, scale: float) -> Tensor:
+    """What `low_rank_rows` gives, by the sum W + scale up down, made anew in each call; for float32.
+
+    It costs out x in x rank products once, and spares rank x (in + out) for each row: it pays where rows are
+    many. In half precision the sum would round the small addition away.
+    """
+    answer: Tensor = _MergedRows.apply(x_NI, frozen, *trained, scale)  # type: ignore[no-untyped-call]
+    return answer
+
+
+def merged_convolution(x: Tensor, frozen: Frozen, trained: Trained, *, scale: float, shape: Shape) -> Tensor:
+    """`merged_rows` for a convolution of (B, in, H, W)."""
+    answer: Tensor = _MergedConv.apply(x, frozen, *trained, scale, shape)  # type: ignore[no-untyped-call]
+    return answer
+
+
+def low_rank_branches(
+    x_NI: Tensor, weight: Tensor, trained: Sequence[Trained], *, copies: Sequence[Trained], scale: float
+) -> Tensor:
+    """Several adapted layers without bias that read the same rows, as one product: q, k, v of an attention.
+
+    `weight` holds the layers' weights below each other, (sum of outs, in); the result is (N, sum of outs).
+    """
+    down_c = torch.cat([down for down, _ in copies])
+    ups_c = tuple(up for _, up in copies)
+    leaves = (*(down for down, _ in trained), *(up for _, up in trained))
+    answer: Tensor = _Branches.apply(x_NI, weight, down_c, ups_c, scale, *leaves)  # type: ignore[no-untyped-call]
+    return answer
+
+
+class _LowRankRows(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        x_NI: Tensor,
-        weight_OI: Tensor,
-        bias_O: Tensor | None,
-        down: Tensor,
-        up: Tensor,
-        down_c: Tensor,
-        up_c: Tensor,
-        scale: float,
+        ctx: Any, x_NI: Tensor, frozen: Frozen, down: Tensor, up: Tensor, copies: Trained, scale: float
     ) -> Tensor:
+        (weight_OI, bias_O), (down_c, up_c) = frozen, copies
         hidden_NR = x_NI @ down_c.t()
         out_NO = F.linear(x_NI, weight_OI, bias_O)
         out_NO.addmm_(hidden_NR, up_c.t(), alpha=scale)
@@ -46,39 +79,23 @@ class LowRankLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_NO: Tensor) -> Any:
         x_NI, hidden_NR, weight_OI, down_c, up_c = ctx.saved_tensors
-        wide = ctx.trained
         grad_hidden_NR = grad_NO @ (up_c * ctx.scale)
-        grad_down = grad_up = grad_x = None
-        if ctx.needs_input_grad[3]:
-            grad_down = (grad_hidden_NR.t() @ x_NI).to(wide)
-            grad_up = (grad_NO.t() @ hidden_NR).to(wide) * ctx.scale
+        grad_down = (grad_hidden_NR.t() @ x_NI).to(ctx.trained)
+        grad_up = (grad_NO.t() @ hidden_NR).to(ctx.trained) * ctx.scale
+        grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = grad_NO @ weight_OI
             grad_x.addmm_(grad_hidden_NR, down_c)
-        return grad_x, None, None, grad_down, grad_up, None, None, None
+        return grad_x, None, grad_down, grad_up, None, None
 
 
-class MergedLinear(torch.autograd.Function):
-    """The same as LowRankLinear by the sum W + scale up down, made anew in each call; for float32.
-
-    It costs out x in x rank products once, and spares rank x (in + out) for each row: it pays where rows are
-    many. In half precision the sum would round the small addition away.
-    """
-
+class _MergedRows(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x_NI: Tensor,
-        weight_OI: Tensor,
-        bias_O: Tensor | None,
-        down: Tensor,
-        up: Tensor,
-        scale: float,
-    ) -> Tensor:
-        merged_OI = torch.addmm(weight_OI, up, down, alpha=scale)
+    def forward(ctx: Any, x_NI: Tensor, frozen: Frozen, down: Tensor, up: Tensor, scale: float) -> Tensor:
+        merged_OI = torch.addmm(frozen[0], up, down, alpha=scale)
         ctx.save_for_backward(x_NI, merged_OI, down, up)
         ctx.scale = scale
-        return F.linear(x_NI, merged_OI, bias_O)
+        return F.linear(x_NI, merged_OI, frozen[1])
 
     @staticmethod
     def backward(ctx: Any, grad_NO: Tensor) -> Any:
@@ -86,23 +103,15 @@ class MergedLinear(torch.autograd.Function):
         grad_down = (grad_NO @ (up * ctx.scale)).t() @ x_NI
         grad_up = grad_NO.t() @ (x_NI @ (down * ctx.scale).t())
         grad_x = grad_NO @ merged_OI if ctx.needs_input_grad[0] else None
-        return grad_x, None, None, grad_down, grad_up, None
+        return grad_x, None, grad_down, grad_up, None
 
 
-class MergedConv(torch.autograd.Function):
-    """MergedLinear for a convolution (B, in, H, W); `shape` is its stride, padding and dilation."""
-
+class _MergedConv(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        down: Tensor,
-        up: Tensor,
-        scale: float,
-        shape: Shape,
+        ctx: Any, x: Tensor, frozen: Frozen, down: Tensor, up: Tensor, scale: float, shape: Shape
     ) -> Tensor:
+        weight, bias = frozen
         merged = torch.addmm(weight.flatten(1), up.flatten(1), down.flatten(1), alpha=scale).view_as(weight)
         merged = merged.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(x, merged, down, up)
@@ -122,7 +131,7 @@ class MergedConv(torch.autograd.Function):
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = _convolution_gradients(grad, x, merged, ctx.geometry, (True, False))[0]
-        return grad_x, None, None, grad_down, grad_up.view_as(up), None, None
+        return grad_x, None, grad_down, grad_up.view_as(up), None, None
 
 
 def merging_pays(rows: int, inside: int, outside: int) -> bool:
@@ -141,13 +150,7 @@ def _convolution_gradients(
     return of_x, of_weight
 
 
-class LowRankBranches(torch.autograd.Function):
-    """Several adapted layers that read the same rows, as one product: q, k and v of an attention.
-
-    `weight` holds the layers' weights below each other, `down_c` their downs below each other (k r, in); each
-    up has its own rows of the result. Inputs after `scale` are the trained tensors: downs, then ups.
-    """
-
+class _Branches(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
