@@ -107,6 +107,14 @@ def tune_attention(unet: nn.Module, network: LoraNetwork) -> int:
     return joined_blocks
 
 
+def plain_attention(unet: nn.Module) -> None:
+    """The reference formula in every attention block, product by product, as diffusers writes it."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    model: Any = unet
+    model.set_attn_processor(AttnProcessor())
+
+
 def _is_plain_block(block: nn.Module) -> bool:
     """Whether a module is an attention as SD's UNets have it: no norms, masks or residuals inside."""
     if type(block).__name__ != "Attention" or not hasattr(block, "set_processor"):

@@ -8,6 +8,7 @@ of the flipped weights, since only the input needs a gradient.
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -16,25 +17,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_input
 
-# Buffers below this are kept by the allocator rather than given back and faulted in again in every step.
-_KEPT_BYTES = 1 << 30
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-# Packs for the backward pass are a second copy; of a large model only the layers that gain most get one.
-_BACKWARD_SHARE = 0.35
+# A pack for the backward pass is a second copy; of a large model only the layers that gain most get one.
+_SECOND_COPIES = 0.15
+# Below this, laying weights out anew costs little beside the arithmetic.
+_LARGE_BYTES = 1 << 25
 
 
-def keep_memory() -> None:
-    """Tell glibc to keep large freed buffers: a step needs the same ones again. Elsewhere nothing happens."""
+def give_memory_back() -> None:
+    """Return freed memory to the system, where glibc would keep it for later."""
+    gc.collect()
     if not sys.platform.startswith("linux"):
         return
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):
         return  # another C library, such as musl
-    mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 @dataclass(eq=False)
@@ -42,9 +40,7 @@ class PackedConv:
     """A frozen convolution of stride 1 in oneDNN's own layout."""
 
     forward_pack: Tensor
-    backward_pack: Tensor | None
-    weight: Tensor | None
-    """The plain weight, kept where the backward pass needs it."""
+    backward_pack: Tensor
     bias: Tensor | None
     kernel: tuple[int, int]
     padding: tuple[int, int]
@@ -58,7 +54,7 @@ class PackedConv:
 class _Packed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, conv: PackedConv) -> Tensor:
-        ctx.conv, ctx.shape = conv, x.shape
+        ctx.conv = conv
         x = x.contiguous(memory_format=torch.channels_last)
         return _convolve(x, conv.forward_pack, conv.bias, conv.padding)
 
@@ -66,11 +62,7 @@ class _Packed(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         conv: PackedConv = ctx.conv
         grad = grad.contiguous(memory_format=torch.channels_last)
-        if conv.backward_pack is not None:
-            return _convolve(grad, conv.backward_pack, None, _opposite(conv)), None
-        assert conv.weight is not None
-        answer = conv2d_input(ctx.shape, conv.weight, grad, padding=conv.padding)
-        return answer, None
+        return _convolve(grad, conv.backward_pack, None, _opposite(conv.kernel, conv.padding)), None
 
 
 def _convolve(x: Tensor, pack: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
@@ -80,19 +72,20 @@ def _convolve(x: Tensor, pack: Tensor, bias: Tensor | None, padding: tuple[int, 
     return answer
 
 
-def _opposite(conv: PackedConv) -> tuple[int, int]:
+def _opposite(kernel: tuple[int, int], padding: tuple[int, int]) -> tuple[int, int]:
     """The padding of the convolution that leads gradients back."""
-    return conv.kernel[0] - 1 - conv.padding[0], conv.kernel[1] - 1 - conv.padding[1]
+    return kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1]
 
 
 def pack_convolutions(
     model: nn.Module, run_once: Callable[[], object], *, leave: Collection[nn.Module]
 ) -> int:
-    """Give the frozen convolutions of `model` packed weights, except those in `leave`; returns their number.
+    """Give frozen convolutions of `model` packed weights, except those in `leave`; returns their number.
 
     `run_once` runs the model on tensors of the size that it will be trained on: packs are made for that size,
-    hence the same ones after every resume. Plain weights that are not needed any more are emptied, so the
-    model cannot be merged into or saved afterwards.
+    hence the same ones after every resume. The layers that gain most come first, until second copies take
+    their share of the model's memory. Plain weights of packed layers are emptied, so the model cannot be
+    merged into or saved afterwards.
     """
     if not torch.backends.mkldnn.is_available():
         return 0
@@ -100,13 +93,24 @@ def pack_convolutions(
     sizes: dict[nn.Module, tuple[int, ...]] = {}
     with _recording(chosen, sizes):
         run_once()
-    found = [conv for conv in chosen if conv in sizes]
-    whole = sum(parameter.nbytes for parameter in model.parameters())
-    backward = _with_backward(found, sizes, budget=_BACKWARD_SHARE * whole)
-    for conv in found:
+    room = _SECOND_COPIES * sum(parameter.nbytes for parameter in model.parameters())
+    packed = 0
+    for conv in sorted(
+        (conv for conv in chosen if conv in sizes), key=lambda conv: _order(conv, sizes[conv])
+    ):
         assert isinstance(conv, nn.Conv2d)
-        conv.forward = _pack(conv, sizes[conv], backward=conv in backward)  # type: ignore[method-assign,assignment]
-    return len(found)
+        if conv.weight.nbytes > room:
+            continue
+        room -= conv.weight.nbytes
+        conv.forward = _pack(conv, sizes[conv])  # type: ignore[method-assign,assignment]
+        packed += 1
+    return packed
+
+
+def _order(conv: nn.Module, size: tuple[int, ...]) -> tuple[bool, int]:
+    """Many weights for few places come first."""
+    assert isinstance(conv, nn.Conv2d)
+    return conv.weight.nbytes < _LARGE_BYTES, size[2] * size[3]
 
 
 def _packable(module: nn.Module) -> bool:
@@ -136,38 +140,21 @@ def _recording(convs: list[nn.Module], sizes: dict[nn.Module, tuple[int, ...]]) 
             handle.remove()
 
 
-def _with_backward(
-    convs: list[nn.Module], sizes: dict[nn.Module, tuple[int, ...]], *, budget: float
-) -> set[nn.Module]:
-    """The layers whose gradient gets a pack too: many weights for few places come first."""
-    order = sorted(convs, key=lambda conv: sizes[conv][2] * sizes[conv][3])
-    chosen: set[nn.Module] = set()
-    for conv in order:
-        assert isinstance(conv, nn.Conv2d)
-        if conv.weight.nbytes <= budget:
-            budget -= conv.weight.nbytes
-            chosen.add(conv)
-    return chosen
-
-
 @torch.no_grad()
-def _pack(conv: nn.Conv2d, size: tuple[int, ...], *, backward: bool) -> PackedConv:
+def _pack(conv: nn.Conv2d, size: tuple[int, ...]) -> PackedConv:
     weight, kernel = conv.weight.detach(), (conv.kernel_size[0], conv.kernel_size[1])
     assert isinstance(conv.padding, tuple)
     padding = (conv.padding[0], conv.padding[1])
+    turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+    places = (size[0], conv.out_channels, *size[2:])
     packed = PackedConv(
         forward_pack=_laid_out(weight, padding, size),
-        backward_pack=None,
-        weight=None if backward else weight,
+        backward_pack=_laid_out(turned, _opposite(kernel, padding), places),
         bias=None if conv.bias is None else conv.bias.detach(),
         kernel=kernel,
         padding=padding,
     )
-    if backward:
-        turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
-        places = (size[0], conv.out_channels, *size[2:])
-        packed.backward_pack = _laid_out(turned, _opposite(packed), places)
-        conv.weight.data = weight.new_empty(0)
+    conv.weight.data = weight.new_empty(0)
     return packed
 
 

@@ -44,7 +44,7 @@ class Engine:
     figures: Tensor = field(init=False)
     """Means over the batches of the step, by the goal's names."""
     clipped: Tensor | None = field(init=False, default=None)
-    """The gradients' norm after clipping, 0-dim, of the last watched step."""
+    """The gradients' norm after clipping, 0-dim, of the first step."""
 
     def __post_init__(self) -> None:
         self.figures = torch.zeros(len(self.goal.names), device=self.windows.device)
@@ -80,13 +80,15 @@ class Engine:
         """Clip, move the weights and all that follows them; returns the gradients' norm, 0-dim."""
         if self.scaler is None:
             norm = self.flat.clip(self.max_grad_norm)
-            if self.watch is not None:
+            if self.clipped is None:
                 self.clipped = total_norm(self.flat.gradients())  # now: some optimisers use them up
             self.optimizer.step()
         else:
             self.scaler.unscale(self.flat.gradients())
             norm = self.scaler.judged(self.flat.clip(self.max_grad_norm))
             self.scaler.step(self.optimizer)
+            if self.watch is not None:
+                self.watch.forgive(self.scaler.overflow != 0)
         self.flat.refresh()
         if self.average is not None:
             self.average.update(skipped=None if self.scaler is None else self.scaler.overflow)

@@ -14,6 +14,7 @@ from talent_factory.dataset.manifest import load_dataset, verify_files
 from talent_factory.training import runs
 from talent_factory.training.board import board, wandb_board
 from talent_factory.training.config import TrainConfig
+from talent_factory.training.devices import check_precision, device_facts
 from talent_factory.training.machine import choose_device, reproducible, this_machine
 from talent_factory.training.parallel import World, world
 from talent_factory.training.resolve import check_version, resolve_base
@@ -94,6 +95,8 @@ def _begin(config: TrainConfig, *, dataset: Path, run: Path, cache: Path) -> Non
         raise DatasetError(f"{dataset}/{broken[0].subject}: {broken[0].message}", remedy=broken[0].remedy)
     found = resolve_base(config.base_model, fetch=True)
     check_version(found.family, config.sdx_version, name=config.base_model)
+    if choose_device(config.device) != "cpu":  # fp16 is slow on a CPU, and exact: tests train with it
+        check_precision(config, device_facts(config.device))
     here = Path(config.base_model).expanduser()
     record = RunRecord(
         config=config,

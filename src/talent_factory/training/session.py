@@ -16,10 +16,10 @@ from torch.utils.checkpoint import checkpoint
 from talent_factory.core.events import Reporter
 from talent_factory.training import runs
 from talent_factory.training.adapters import Adapters, attach_adapters
-from talent_factory.training.attention import tune_attention
+from talent_factory.training.attention import plain_attention, tune_attention
 from talent_factory.training.capture import Recorder, cuda_graph
 from talent_factory.training.config import TrainConfig
-from talent_factory.training.cpu import keep_memory, pack_convolutions
+from talent_factory.training.cpu import give_memory_back, pack_convolutions
 from talent_factory.training.ema import MovingAverage
 from talent_factory.training.engine import Engine
 from talent_factory.training.families import Base, Precision, load_base
@@ -126,11 +126,15 @@ def set_up(
         world=world,
         reporter=reporter,
     )
+    _make_room(base, config)
     if base.device.type == "cpu":
         _pack(base, config, material)
+        give_memory_back()
     adapters = attach_adapters(base, config)
     if config.attention == "auto":
         tune_attention(base.unet, adapters.networks[0])
+    else:
+        plain_attention(base.unet)
     prompts = config.sample_prompts or default_prompts(
         material.captions, config.prior_prompts or base.class_prompts
     )
@@ -211,9 +215,19 @@ def _goal(base: Base, config: TrainConfig, material: Material, adapters: Adapter
     )
 
 
+def _make_room(base: Base, config: TrainConfig) -> None:
+    """Take VAE and text encoders out of the way: all that is learnt from is cached by now."""
+    if config.train_text_encoder:
+        return
+    if config.sample_interval == 0 and not config.choose.measure:
+        base.release()
+    elif base.device.type == "cuda":
+        base.park()
+    give_memory_back()
+
+
 def _pack(base: Base, config: TrainConfig, material: Material) -> None:
     """Lay out the frozen convolutions for the CPU; those whose plain weights are needed stay as they are."""
-    keep_memory()
     adapted = [layer for _, layer in target_layers(base.unet, targets=config.targets)]
     # float32 layers are merged with their addition in each call, DoRA measures their weights
     needed = base.dtype == torch.float32 or config.network.dora

@@ -123,7 +123,9 @@ def _enough(session: Session, study: Study | None, step: int) -> bool:
 def _note_figures(session: Session, saver: Saver, supervisor: Supervisor, reporter: Reporter) -> None:
     """Fetch what the last steps left on the device, refuse numbers that are none, and write the log."""
     total = session.config.max_train_steps
-    for step, values in session.engine.ring.drain():
+    drained = session.engine.ring.drain()
+    supervisor.after_several(len(drained))
+    for step, values in drained:
         supervisor.after(values, step, newest=saver.newest)
         values["lr"] = session.config.learning_rate * session.rate_factor(step)
         if saver.losses is not None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-
-import torch
 
 from talent_factory.core.errors import TrainingDiverged
 from talent_factory.core.events import Reporter
 from talent_factory.training.guards import FLOW_STEPS, blame, check_clip, check_flow
-from talent_factory.training.spill import SpillWatch
+from talent_factory.training.spill import watch_card
 
 if TYPE_CHECKING:
     from talent_factory.training.session import Session
@@ -25,10 +22,7 @@ class Supervisor:
         self._session = session
         self._reporter = reporter
         self._made = 0
-        self._last = time.monotonic()
-        self._spill: SpillWatch | None = None
-        if session.base.device.type == "cuda":
-            self._spill = SpillWatch(total=torch.cuda.get_device_properties(session.base.device).total_memory)
+        self._card = watch_card(session.base.device)
 
     def after(self, values: Mapping[str, float], step: int, *, newest: str) -> None:
         """Judge the figures of step `step` (0-based); `newest` is the last good checkpoint in words.
@@ -42,10 +36,14 @@ class Supervisor:
             check_clip(values["grad_norm"], float(engine.clipped), config.max_grad_norm)
         if self._made == FLOW_STEPS and engine.watch is not None:
             remark = check_flow(engine.watch)
-            engine.watch = None
             if remark:
                 self._reporter.message(remark)
-        self._look_for_spill()
+
+    def after_several(self, steps: int) -> None:
+        """Look at the card's memory after the figures of `steps` steps were fetched."""
+        remark = None if self._card is None or not steps else self._card.note(steps)
+        if remark:
+            self._reporter.message(remark)
 
     def _require_finite(self, values: Mapping[str, float], step: int, newest: str) -> None:
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
@@ -65,13 +63,3 @@ class Supervisor:
             "talent train CONFIG --fresh "
             "(a resume would fail at the same step)",
         )
-
-    def _look_for_spill(self) -> None:
-        now = time.monotonic()
-        seconds, self._last = now - self._last, now
-        if self._spill is None:
-            return
-        free, _ = torch.cuda.mem_get_info()
-        remark = self._spill.observe(seconds, reserved=torch.cuda.memory_reserved(), free=free)
-        if remark is not None:
-            self._reporter.message(remark)

@@ -112,6 +112,11 @@ class Base:
         for module in (self.vae, *(module for _, module in self.text_encoders)):
             module.to("cpu")
 
+    def release(self) -> None:
+        """Give up VAE and text encoders for good: nothing can be encoded or drawn any more."""
+        for module in (self.vae, *(module for _, module in self.text_encoders)):
+            module.to("meta")
+
     @contextmanager
     def _present(self, *modules: nn.Module) -> Iterator[None]:
         """Within this context the modules are where the UNet is."""
