@@ -16,6 +16,7 @@ from talent_factory.training.devices import (
     measured_pace,
     stated_pace,
 )
+from talent_factory.training.likeness.plan import MEASURE_BATCH, measure_calls
 from talent_factory.training.shapes import BaseShape, base_shape
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Fit(Record):
     images_per_step: int
     source: str
     """Where the pace comes from."""
+    measuring_seconds: float = 0.0
+    """Drawing pictures to measure checkpoints by, where the config asks for that."""
     measured: int | None = None
     """Bytes at the peak of a trial, where there was one."""
 
@@ -97,12 +100,16 @@ class Fit(Record):
     @property
     def seconds(self) -> float:
         """The whole training as expected."""
-        return self.setup_seconds + self.steps * self.step_seconds
+        return self._seconds(self.step_seconds)
+
+    def _seconds(self, step: float) -> float:
+        """The whole training when a step takes `step` seconds; drawing goes as fast or slow as steps do."""
+        drawing = self.measuring_seconds * step / self.step_seconds
+        return self.setup_seconds + self.steps * step + drawing
 
     def lines(self) -> tuple[str, ...]:
         """The prediction in words: memory, its parts, time, work."""
-        low = self.setup_seconds + self.steps * self.step_low
-        high = self.setup_seconds + self.steps * self.step_high
+        low, high = self._seconds(self.step_low), self._seconds(self.step_high)
         part = self.memory
         expected = size(part.total) if self.measured is None else f"{size(self.measured)} measured"
         memory = (
@@ -119,6 +126,8 @@ class Fit(Record):
             f"time: {duration(self.seconds)} ({duration(low)} to {duration(high)}): {self.steps} steps of "
             f"{self.images_per_step} at {_pace(self.step_seconds)}"
         )
+        if self.measuring_seconds:
+            time += f", and {duration(self.measuring_seconds)} to draw what checkpoints are measured by"
         return memory, parts, time, f"work: {self.step_flops / 1e12:.3g} TFLOP a step; {self.source}"
 
     def plan(self, title: str) -> Plan:
@@ -133,7 +142,7 @@ class Fit(Record):
             PlanStep(
                 name="train",
                 detail=f"{self.steps} steps of {self.images_per_step}, {self.verdict}",
-                seconds=self.steps * self.step_seconds,
+                seconds=self.seconds - self.setup_seconds,
                 memory_mb=self.memory.total / 2**20,
             ),
         )
@@ -190,7 +199,20 @@ def predict_fit(job: Job, *, facts: DeviceFacts, pace: Pace) -> Fit:
         steps=config.max_train_steps,
         images_per_step=config.batch_size * config.accumulation,
         source=pace.source,
+        measuring_seconds=_measuring_seconds(job, pace),
     )
+
+
+def _measuring_seconds(job: Job, pace: Pace) -> float:
+    """Seconds to draw the pictures that checkpoints are measured by; what encoders make of them is little."""
+    config = job.config
+    calls = measure_calls(config)
+    unet, side = job.unet(job.adaption), config.resolution
+    decode = job.shape.picture_work(height=side, width=side).decode
+    pictures = calls / (2 * config.choose.steps)  # each is drawn with guidance: two calls a step
+    # a forward pass makes a third of the launches of a step, for as many pictures as are drawn together
+    launches = calls * unet.products * _CALLS_A_PRODUCT / 3 / MEASURE_BATCH * pace.launch
+    return (calls * unet.forward + pictures * decode) / pace.flops + launches
 
 
 def predict_memory(job: Job, *, kind: Literal["cpu", "cuda", "mps"]) -> Memory:
@@ -263,6 +285,7 @@ def refined(fit: Fit, step_seconds: float, *, memory: int, source: str) -> Fit:
             "step_seconds": step_seconds,
             "step_low": step_seconds * 0.85,
             "step_high": step_seconds * 1.15,
+            "measuring_seconds": fit.measuring_seconds * step_seconds / fit.step_seconds,
             "source": source,
             "measured": memory,
             "memory_low": int(memory * 0.95),

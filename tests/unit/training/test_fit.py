@@ -108,6 +108,23 @@ def test_the_words_and_the_plan_name_what_matters() -> None:
     assert "5.00 GB measured" in better.lines()[0]
 
 
+def test_measuring_takes_its_share_of_the_time() -> None:
+    plain = predict_fit(_job(), facts=H200, pace=PACE)
+    job = _job(choose={"measure": True, "steps": 10, "prompts": 4, "seeds": 1, "weights": [1.0], "every": 50})
+    fit = predict_fit(job, facts=H200, pace=PACE)
+    assert plain.measuring_seconds == 0.0
+    # the base and two checkpoints draw 4 and 2 pictures each, the report 3 times 4; 20 passes a picture
+    calls, unet = 20 * (3 * 6 + 3 * 4), job.unet(job.adaption)
+    assert fit.measuring_seconds > calls * unet.forward / PACE.flops
+    assert fit.seconds == pytest.approx(plain.seconds + fit.measuring_seconds)
+    assert "checkpoints are measured by" in fit.lines()[2]
+    assert "measured by" not in plain.lines()[2]
+    assert fit.plan("a title").seconds == pytest.approx(fit.seconds)
+    slower = refined(fit, 2 * fit.step_seconds, memory=GB, source="ten steps measured")
+    assert slower.measuring_seconds == pytest.approx(2 * fit.measuring_seconds)
+    assert slower.seconds - slower.setup_seconds == pytest.approx(2 * (fit.seconds - fit.setup_seconds))
+
+
 def test_a_pace_is_stated_for_known_cards_and_measured_here() -> None:
     stated = stated_pace(H200, "bf16", captured=True)
     assert stated is not None

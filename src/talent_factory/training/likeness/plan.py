@@ -37,7 +37,7 @@ PLACES = (
     "on a mountain",
     "in a library",
 )
-_BATCH = 8
+MEASURE_BATCH = 8  # pictures that are drawn together
 _MEASURES = 8  # in a run where nobody says how many
 
 
@@ -72,7 +72,7 @@ def measure_plan(
         size=(config.resolution, config.resolution),
         steps=keys.steps,
         guidance=base.guidance,
-        batch=_BATCH,
+        batch=MEASURE_BATCH,
         encoder=encoder,
         adherence=adherence,
         reporter=reporter,
