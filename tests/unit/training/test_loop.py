@@ -128,6 +128,16 @@ def test_a_finished_run_is_not_done_again(
     assert loop.resume(tmp_path / "run") == first
 
 
+def test_activations_computed_twice_are_the_same_ones(
+    make_config: MakeConfig, dataset: Path, tmp_path: Path
+) -> None:
+    config = make_config(max_train_steps=4, targets="transformer+conv", train_text_encoder=True)
+    loop.train(config, dataset=dataset, run=tmp_path / "kept")
+    twice = config.model_copy(update={"gradient_checkpointing": True})
+    loop.train(twice, dataset=dataset, run=tmp_path / "twice")
+    assert _bytes(tmp_path / "kept") == _bytes(tmp_path / "twice")
+
+
 def test_a_damaged_result_is_made_again(make_config: MakeConfig, dataset: Path, tmp_path: Path) -> None:
     config = make_config(max_train_steps=2)
     first = loop.train(config, dataset=dataset, run=tmp_path / "run")
