@@ -30,10 +30,14 @@ def dataset_cost(images: int, resolution: int) -> Cost:
     return Cost(seconds=0.5 + 0.03 * images, memory_mb=150, disk_mb=images * 3 * resolution**2 / 2e6)
 
 
-def train_cost(steps: int, batch: int, *, resolution: int, kept: bool) -> Cost:
-    """`steps` optimiser steps; base preservation (`kept`) adds half a batch, seen by base and LoRA."""
+def train_cost(steps: int, batch: int, *, resolution: int, kept: bool, measuring: int = 0) -> Cost:
+    """`steps` optimiser steps; base preservation (`kept`) adds half a batch, seen by base and LoRA.
+
+    `measuring` counts how often the UNet sees one picture because checkpoints are measured.
+    """
     images = batch * (1.7 if kept else 1.0)
-    seconds = steps * images * _SECONDS_PER_TRAINED_IMAGE * _area(resolution)
+    work = steps * images * _SECONDS_PER_TRAINED_IMAGE + measuring / 2 * _SECONDS_PER_DENOISED_IMAGE
+    seconds = work * _area(resolution)
     return Cost(seconds=_TORCH_START_SECONDS + seconds, memory_mb=_memory(resolution), disk_mb=20)
 
 

@@ -311,6 +311,7 @@ def _identity_config(floor: Floor, actor: Actor) -> TrainConfig:
         "train_text_encoder": dials.train_text_encoder,
         "prior_weight": dials.prior_weight,
         "loss": {"weighting": "none"},
+        "choose": {"measure": dials.measure},
         "seed": actor.seed,
     }
     return parse(TrainConfig, asked, source="the numbers of the run")
@@ -338,7 +339,7 @@ def _floor(
         place=place,
         reporter=reporter or SilentReporter(),
         stop=stop or StopSignal(),
-        dials=options.dials or derive_dials(options.quality),
+        dials=options.dials or derive_dials(options.quality, readable=base.embedded),
         base=base,
         replace=replace,
     )

@@ -30,6 +30,8 @@ class Dials(Record):
     seeds_per_scene: int
     """Renders made of each evaluation scene, by the base and by the kit alike."""
     render_steps: int
+    measure: bool = False
+    """Whether checkpoints are measured and the best one ships, rather than the last."""
     reasons: tuple[str, ...]
 
 
@@ -40,16 +42,17 @@ _RENDER_STEPS: dict[str, int] = {"draft": 12, "standard": 20, "best": 28}
 _BATCH = 4
 
 
-def derive_dials(quality: str) -> Dials:
+def derive_dials(quality: str, *, readable: bool = True) -> Dials:
     """Numbers for `draft`, `standard` or `best`; a pure function, so a plan can be shown before any work.
 
-    Raises UsageError for any other word.
+    `readable` says whether pictures of the base can be judged without further models, as those of the
+    embedded base can; only then `best` measures checkpoints. Raises UsageError for any other word.
     """
     if quality not in get_args(Quality):
         raise UsageError(
             f"quality {quality!r} is not known", remedy=f"use one of {', '.join(get_args(Quality))}"
         )
-    steps, rank = _STEPS[quality], _RANK[quality]
+    steps, rank, measure = _STEPS[quality], _RANK[quality], quality == "best" and readable
     seen = steps * _BATCH // 17
     return Dials(
         quality=quality,
@@ -63,6 +66,7 @@ def derive_dials(quality: str) -> Dials:
         prior_weight=0.1,
         seeds_per_scene=_SEEDS[quality],
         render_steps=_RENDER_STEPS[quality],
+        measure=measure,
         reasons=(
             "640 px paintings: five times the base's 128 px, so a line keeps its shape when scaled down",
             f"rank {rank} with alpha {rank}: the update is applied at scale 1",
@@ -72,5 +76,15 @@ def derive_dials(quality: str) -> Dials:
             "base preservation 0.1: each step also holds plain prompts where they were",
             "all timesteps weigh alike: min-SNR would neglect the late ones, where small marks are drawn",
             f"{_RENDER_STEPS[quality]} sampling steps of DPM++ 2M at the guidance that suits the base",
+            *_shipping(quality, measure),
         ),
     )
+
+
+def _shipping(quality: str, measure: bool) -> tuple[str, ...]:
+    """Which weights ship, where the quality has a say in it."""
+    if quality != "best":
+        return ()
+    if not measure:
+        return ("the last step ships: checkpoints of this base are measured by models that a config names",)
+    return ("checkpoints are measured on fixed prompts; the earliest that is as good as the best ships",)

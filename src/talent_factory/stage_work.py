@@ -41,6 +41,8 @@ class BaseFacts(Record):
     sdx_version: Literal["1.5", "xl"]
     foreign_folder: Path | None
     """The folder of a base whose layers a kit is checked against; None where the name says enough."""
+    embedded: bool = False
+    """Whether it is the base that comes with the package."""
     note: str = ""
 
 
@@ -59,6 +61,7 @@ def base_facts(name: str, *, fetch: bool = False) -> BaseFacts:
         resolution=found.resolution(),
         sdx_version="xl" if found.family == "sdxl" else "1.5",
         foreign_folder=found.kit_folder,
+        embedded=found.form == "mini",
         note=found.note,
     )
 

@@ -130,11 +130,13 @@ def folder_dataset_stage(config: TrainConfig, *, folder: Path, out: Path) -> Sta
 
 def train_stage(floor: Floor, config: TrainConfig, *, dataset: Path, run: Path) -> Stage:
     """Dataset to LoRA weights."""
+    from talent_factory.training.likeness.plan import measure_calls
     from talent_factory.training.runs import LORA_FILE, LOSS_FILE
 
     return Stage(
         name="train",
-        detail=f"{config.max_train_steps} steps, rank {config.lora_rank}",
+        detail=f"{config.max_train_steps} steps, rank {config.lora_rank}"
+        + (", checkpoints measured" if config.choose.measure else ""),
         inputs={"config": work.training_facts(config), "dataset": dataset, "base": floor.base.revision},
         outputs=(run / LORA_FILE, run / LOSS_FILE),
         make=lambda: work.make_weights(
@@ -151,6 +153,7 @@ def train_stage(floor: Floor, config: TrainConfig, *, dataset: Path, run: Path) 
             config.batch_size,
             resolution=config.resolution,
             kept=config.prior_weight > 0,
+            measuring=measure_calls(config),
         ),
     )
 

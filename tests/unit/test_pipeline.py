@@ -78,6 +78,20 @@ def test_the_report_shows_the_run(world: Small) -> None:
     assert f"--workspace {world.place.root}" in html
 
 
+def test_the_best_quality_measures_where_the_base_can_be_judged(small: Small) -> None:
+    def training(base: str) -> str:
+        found = plan(
+            small.portrait,
+            token=TOKEN,
+            workspace=small.place,
+            options=small.options(dials=None, quality="best", base=base),
+        )
+        return next(step.detail for step in found.steps if step.name == "train")
+
+    assert "checkpoints measured" in training("mini")
+    assert "measured" not in training(str(small.base))
+
+
 def test_a_second_run_does_nothing(small: Small) -> None:
     before = sha256_tree(small.place.root, exclude=(".lock", f"reports/{TOKEN}/events.jsonl"))
     result = small.run()

@@ -22,6 +22,14 @@ def test_every_quality_says_why() -> None:
     assert any(f"rank {dials.lora_rank}" in reason for reason in dials.reasons)
 
 
+def test_only_the_best_is_measured_and_only_where_that_is_possible() -> None:
+    assert [derive_dials(word).measure for word in ("draft", "standard", "best")] == [False, False, True]
+    assert any("measured" in reason for reason in derive_dials("best").reasons)
+    other = derive_dials("best", readable=False)
+    assert not other.measure
+    assert any("the last step ships" in reason for reason in other.reasons)
+
+
 def test_an_unknown_word_is_refused() -> None:
     with pytest.raises(UsageError, match="'ultra'"):
         derive_dials("ultra")

@@ -125,6 +125,7 @@ def _mini_keys(quality: str, *, images: int, images_per_step: int) -> Chosen:
         "targets": dials.targets,
         "prior_weight": dials.prior_weight,
         "loss": {"weighting": "none"},
+        **({"choose": {"measure": True}} if dials.measure else {}),
         **_checkpoints(quality, steps),
     }
     seen = steps * images_per_step // max(1, images)
