@@ -102,9 +102,11 @@ def welcome(
     is replaced only with `again`. Raises UsageError then, DatasetError when no photo will do, BaseError when
     the base is not here (unless not `need_base`, where its usual size is taken).
     """
+    from talent_factory.dataset.layout import read_folder
     from talent_factory.dataset.shapes import check_resolution
 
     _check_preset(who)
+    read_folder(who.photos, stray_texts=True)  # a folder without photos is told of before a missing base
     told, version, side = _base(who, need_base=need_base)
     side = check_resolution(who.resolution or side)
     folder = place.people / who.trigger

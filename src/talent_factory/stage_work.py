@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from talent_factory import __version__
+from talent_factory.base_facts import BaseFacts
 from talent_factory.core.errors import ResumeRefused
 from talent_factory.core.events import Reporter
 from talent_factory.core.files import atomic_folder, clear_leftovers, sha256_bytes
-from talent_factory.core.records import Record
 from talent_factory.core.stop import StopSignal
 from talent_factory.foundry.scenes import EVALUATION_SCENES, MIX_LADDER, MIX_SCENES, SceneShot, evaluation
 from talent_factory.quality import Dials
@@ -29,48 +29,6 @@ if TYPE_CHECKING:
 
 # What a kit shows of itself; three is what the validator asks for at least.
 EXAMPLES = 6
-
-
-class BaseFacts(Record):
-    """What the stages must know of a base without loading it: torch stays asleep until there is work."""
-
-    name: str
-    path: Path
-    revision: str
-    resolution: int
-    sdx_version: Literal["1.5", "xl"]
-    foreign_folder: Path | None
-    """The folder of a base whose layers a kit is checked against; None where the name says enough."""
-    embedded: bool = False
-    """Whether it is the base that comes with the package."""
-    note: str = ""
-
-
-def base_facts(name: str, *, fetch: bool = False) -> BaseFacts:
-    """The base that a config calls `name`; with `fetch` a model of the hub is downloaded if need be.
-
-    Raises BaseError when it is missing or broken.
-    """
-    from talent_factory.training.resolve import resolve_base
-
-    found = resolve_base(name, fetch=fetch)
-    return BaseFacts(
-        name=name,
-        path=found.path,
-        revision=found.revision(),
-        resolution=found.resolution(),
-        sdx_version="xl" if found.family == "sdxl" else "1.5",
-        foreign_folder=found.kit_folder,
-        embedded=found.form == "mini",
-        note=found.note,
-    )
-
-
-def check_version(base: BaseFacts, config: TrainConfig) -> None:
-    """Raise ConfigError when a config names another generation than its base is of."""
-    from talent_factory.training.resolve import check_version
-
-    check_version("sdxl" if base.sdx_version == "xl" else "sd15", config.sdx_version, name=config.base_model)
 
 
 def make_cast(
@@ -260,6 +218,8 @@ def _kit_spec(
         base_model=config.base_model,
         sdx_version=config.sdx_version,
         base_revision=base.revision,
+        base_hash=base.short_hash,
+        prediction=base.prediction,
         rank=size.rank,
         alpha=size.alpha,
         conv_rank=size.conv_rank,

@@ -143,3 +143,15 @@ def test_names_become_tokens(tmp_path: Path) -> None:
         _ = _who(tmp_path, name="北京").trigger
     with pytest.raises(UsageError, match="consent 'yes'"):
         consent_of("yes")
+
+
+def test_a_note_among_the_photos_is_no_caption(tmp_path: Path, place: Workspace) -> None:
+    who = _who(tmp_path)
+    (who.photos / "where-they-were-taken.txt").write_text("at the lake")
+    made = welcome(who, place=place)
+    assert (made.images, made.left_out) == (4, ())
+
+
+def test_a_folder_without_photos_is_told_of_before_a_missing_base(tmp_path: Path, place: Workspace) -> None:
+    with pytest.raises(DatasetError, match="no such folder"):
+        welcome(_who(tmp_path, photos=tmp_path / "nowhere", base="nobody/no-such-model"), place=place)

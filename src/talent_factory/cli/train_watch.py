@@ -61,7 +61,10 @@ def status_lines(found: Sequence[RunStatus], runs: Path, paces: dict[str, str] |
     for item in found:
         loss = "" if item.loss is None else f", loss {item.loss:.4f}"
         pace = (paces or {}).get(item.run, "")
-        lines.append(f"{item.id}: {item.state} at step {item.step} of {item.steps}{loss}{pace}")
+        saved = saved_step(item)
+        # a killed run was further than its last checkpoint, and goes on from there
+        kept = f"; saved at {saved}" if item.state == "stopped" and saved < item.step else ""
+        lines.append(f"{item.id}: {item.state} at step {item.step} of {item.steps}{loss}{pace}{kept}")
         if item.next:
             lines.append(f"  next: {item.next}")
     return "\n".join(lines) or f"no runs in {runs}\nnext: talent train CONFIG"

@@ -46,14 +46,14 @@ class Source:
     mask: Path | None = None
 
 
-def read_folder(folder: Path) -> list[Source]:
+def read_folder(folder: Path, *, stray_texts: bool = False) -> list[Source]:
     """The images of `folder` with their captions, in name order.
 
     Captions come from `NAME.txt` or `NAME.caption` beside the image, or from `metadata.jsonl`; images may lie
     in the folder itself or in kohya subfolders `N_token class`, whose name is the caption where not one of
     their images has one, as in kohya. A project of kohya_ss is read too: those subfolders in `img`, and in
     `reg` subfolders `N_class` with images of the class in general. Masks are `NAME.mask.png` beside an image.
-    Hidden files are passed over. Raises DatasetError for a missing or empty folder, captions or masks without
+    Hidden files are passed over, and with `stray_texts` texts that belong to no image. Raises DatasetError for a missing or empty folder, captions or masks without
     images, two images of one name, and metadata that cannot be read.
     """
     if not folder.exists():
@@ -65,14 +65,14 @@ def read_folder(folder: Path) -> list[Source]:
         raise DatasetError(
             f"{folder} is a file, not a folder of images", remedy="name the folder that holds them"
         )
-    found = _read_plain(folder, prefix="", repeats=1, default=None)
-    found += _read_numbered(folder, prefix="")
+    found = _read_plain(folder, prefix="", repeats=1, default=None, stray_texts=stray_texts)
+    found += _read_numbered(folder, prefix="", stray_texts=stray_texts)
     if (folder / _OWN).is_dir():
-        found += _read_numbered(folder / _OWN, prefix=f"{_OWN}/")
+        found += _read_numbered(folder / _OWN, prefix=f"{_OWN}/", stray_texts=stray_texts)
     if found and (folder / _REGULAR).is_dir():
         found += [
             replace(source, regular=True)
-            for source in _read_numbered(folder / _REGULAR, prefix=f"{_REGULAR}/")
+            for source in _read_numbered(folder / _REGULAR, prefix=f"{_REGULAR}/", stray_texts=stray_texts)
         ]
     if not found:
         raise DatasetError(
@@ -144,17 +144,25 @@ def _visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
-def _read_numbered(folder: Path, *, prefix: str) -> list[Source]:
+def _read_numbered(folder: Path, *, prefix: str, stray_texts: bool) -> list[Source]:
     """The images of the kohya subfolders `N_token class` of `folder`."""
     found: list[Source] = []
     for sub in sorted(_visible(folder), key=lambda path: path.name):
         parts = kohya_folder(sub.name) if sub.is_dir() else None
         if parts is not None:
-            found += _read_plain(sub, prefix=f"{prefix}{sub.name}/", repeats=parts[0], default=parts[1])
+            found += _read_plain(
+                sub,
+                prefix=f"{prefix}{sub.name}/",
+                repeats=parts[0],
+                default=parts[1],
+                stray_texts=stray_texts,
+            )
     return found
 
 
-def _read_plain(folder: Path, *, prefix: str, repeats: int, default: str | None) -> list[Source]:
+def _read_plain(
+    folder: Path, *, prefix: str, repeats: int, default: str | None, stray_texts: bool
+) -> list[Source]:
     files = [path for path in _visible(folder) if path.is_file()]
     masks = {path.name[: -len(MASK)]: path for path in files if is_mask(path)}
     pictures = (p for p in files if p.suffix.lower() in IMAGE_SUFFIXES and not is_mask(p))
@@ -162,7 +170,8 @@ def _read_plain(folder: Path, *, prefix: str, repeats: int, default: str | None)
     texts = {p.stem: p for p in files if p.suffix.lower() in CAPTION_SUFFIXES and p.stem.lower() != "readme"}
     told = _read_metadata(folder / METADATA) if (folder / METADATA).is_file() else {}
     _refuse_twins(folder, images)
-    _refuse_orphans(folder, images, texts, told)
+    if not stray_texts:
+        _refuse_orphans(folder, images, texts, told)
     _refuse_lone_masks(folder, images, masks)
     captions = {path: _caption_of(path, texts, told) for path in images}
     if default and images and all(caption is None for caption in captions.values()):

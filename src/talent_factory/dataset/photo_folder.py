@@ -27,7 +27,7 @@ def write_photo_folder(
     words and gets the trigger in front when it lacks it; the others say trigger, medium, framing and the
     colour of a plain background, and nothing of what never changes about the person.
     """
-    sources = {source.name: source for source in read_folder(Path(found.folder))}
+    sources = {source.name: source for source in read_folder(Path(found.folder), stray_texts=True)}
     place = out / f"{REPEATS}_{token}"
     place.mkdir(parents=True)
     kept = [photo for photo in found.photos if photo.name in found.kept]
@@ -60,7 +60,7 @@ def photo_caption(
 
 def write_photo_sheet(found: PhotoSet, place: Path, target: Path, *, title: str) -> Path:
     """One picture of all photos: the prepared ones with their remarks, those left out crossed out; JPEG."""
-    sources = {source.name: source.path for source in read_folder(Path(found.folder))}
+    sources = {source.name: source.path for source in read_folder(Path(found.folder), stray_texts=True)}
     prepared = iter(sorted(place.glob("[0-9]*.png")))
     prepared = (path for path in prepared if not path.name.endswith(".mask.png"))
     seen = any(photo.faces for photo in found.photos)

@@ -93,7 +93,7 @@ def examine_photos(
     and second copies. Raises DatasetError for a folder without photos, and when not one can be used.
     """
     teller = reporter or SilentReporter()
-    sources = [source for source in read_folder(folder) if not source.regular]
+    sources = [source for source in read_folder(folder, stray_texts=True) if not source.regular]
     photos: list[Photo] = []
     traces: list[tuple[str, Trace]] = []
     for done, source in enumerate(sources, start=1):
@@ -119,7 +119,8 @@ def examine_photos(
 
 def photos_key(folder: Path, *, resolution: int, keep_all: bool) -> str:
     """sha256 over photos, captions and what they are made for, to know the same order when it comes again."""
-    rows = [[s.name, sha256_file(s.path), s.caption] for s in read_folder(folder) if not s.regular]
+    sources = [source for source in read_folder(folder, stray_texts=True) if not source.regular]
+    rows = [[s.name, sha256_file(s.path), s.caption] for s in sources]
     return sha256_bytes(json_text(["photos-1", resolution, keep_all, rows]).encode())
 
 

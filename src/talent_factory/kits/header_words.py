@@ -46,6 +46,8 @@ _FACT_WORDS: tuple[tuple[str, str], ...] = (
     ("flip", "ss_flip_aug"),
     ("seed", "ss_seed"),
     ("images", "ss_num_train_images"),
+    ("model_hash", "ss_sd_model_hash"),
+    ("model_sha256", "ss_new_sd_model_hash"),
 )
 
 
@@ -63,7 +65,8 @@ def header_words(
     """Return the header of a LoRA file, all values text.
 
     `base` is mini, sd15 or sdxl; `facts` are training values under their config names, with `images`,
-    `buckets` ({"512x640": count}), `prediction` ("v_prediction"), `conv_rank` and `conv_alpha` beside them;
+    `buckets` ({"512x640": count}), `prediction` ("v_prediction"), `conv_rank`, `conv_alpha` and, of a base
+    in one file, `model_hash` (short) and `model_sha256` beside them;
     `texts` are title, description, author, license, tags, usage_hint and date, empty ones left out.
     """
     velocity = facts.get("prediction") == "v_prediction"

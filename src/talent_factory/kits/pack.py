@@ -62,6 +62,8 @@ class KitSpec(Record):
     base_model: str = Field(min_length=1, max_length=500)
     sdx_version: Literal["1.5", "xl"] = "1.5"
     base_revision: Digest | None = None
+    base_hash: str | None = None
+    """Where the base is one file: the short hash of it that older tools know; its revision is its sha256."""
     rank: int = Field(ge=1, le=128)
     alpha: float = Field(gt=0)
     conv_rank: int | None = Field(default=None, ge=1, le=128)
@@ -154,6 +156,8 @@ def _header(spec: KitSpec) -> dict[str, str]:
             "images": spec.provenance.get("images"),
             "buckets": spec.provenance.get("buckets"),
             "prediction": spec.prediction,
+            "model_hash": spec.base_hash,
+            "model_sha256": spec.base_revision if spec.base_hash else None,
             "conv_rank": spec.conv_rank,
             "conv_alpha": spec.conv_alpha,
         },

@@ -45,13 +45,11 @@ def check_base(name: str, *, fetch: bool = False) -> BaseCard:
         config, tensors = source.part(part)
         assemble(part, config, tensors, dtype=torch.bfloat16, where=found.path)
     source.tokenizer()
-    _, prediction = source.noise()
-    return base_card(found, prediction=prediction, revision=found.revision())
+    source.noise()
+    return base_card(found, revision=found.revision())
 
 
-def base_card(
-    found: FoundBase, *, prediction: Literal["epsilon", "v_prediction"] = "epsilon", revision: str = ""
-) -> BaseCard:
+def base_card(found: FoundBase, *, revision: str = "") -> BaseCard:
     """The card of a base that was found."""
     return BaseCard(
         name=found.name,
@@ -60,7 +58,7 @@ def base_card(
         family="mini" if found.form == "mini" else found.family,
         sdx_version="xl" if found.family == "sdxl" else "1.5",
         resolution=found.resolution(),
-        prediction=prediction,
+        prediction=found.prediction(),
         bytes=found.size_bytes(),
         revision=revision,
         note=found.note,

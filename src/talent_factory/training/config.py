@@ -77,7 +77,7 @@ class TrainConfig(Record):
     )
 
     lora_alpha: float | None = Field(
-        None, gt=0, le=1024, description="Scale times rank; equal to lora_rank if unset."
+        None, ge=0.01, le=1024, description="Scale times rank; equal to lora_rank if unset."
     )
     targets: Targets = Field("transformer", description="Layers to adapt; transformer is what kohya adapts.")
     train_text_encoder: bool = Field(False, description="Adapt the text encoder too.")
@@ -91,12 +91,14 @@ class TrainConfig(Record):
         "cosine", description="How the learning rate falls after the warm-up."
     )
     warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
-    max_grad_norm: float = Field(1.0, gt=0.0, description="Gradients are scaled down to this norm.")
+    max_grad_norm: float = Field(
+        1.0, ge=1e-4, le=1e9, description="Gradients are scaled down to this norm; 1e6 never acts."
+    )
     accumulation: int = Field(1, ge=1, le=4096, description="Batches whose gradients make one step.")
     ema: float | None = Field(
         None,
         gt=0.0,
-        lt=1.0,
+        le=0.9999,
         description="Ship a moving average of the weights with this memory, such as 0.99.",
     )
     flip: bool = Field(False, description="Mirror half of the images; off keeps one-sided marks in place.")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from talent_factory.core.errors import KitError, TrainingBroken
+from talent_factory.core.errors import KitError, TrainingBroken, TrainingDiverged
 from talent_factory.training.lora import LoraNetwork
 
 # Down matrices have no gradient before up has left zero, and a warm-up may begin at a rate of zero.
@@ -184,6 +184,21 @@ def require_effect(tensors: Mapping[str, Tensor]) -> str:
             remedy="raise learning_rate or max_train_steps and begin anew: talent train CONFIG --fresh",
         )
     return f"{len(idle)} of {modules} modules change nothing: {_some(idle)}" if idle else ""
+
+
+@torch.no_grad()
+def require_finite(tensors: Mapping[str, Tensor], *, newest: str) -> None:
+    """Raise TrainingDiverged when a tensor holds infinity or NaN; `newest` is the last good checkpoint.
+
+    It asks the device once, so it belongs where the host waits anyway.
+    """
+    flags = torch.stack([torch.isfinite(tensor).all() for tensor in tensors.values()])
+    if bool(flags.all()):
+        return
+    raise TrainingDiverged(
+        f"the trained weights are no finite numbers any more; the last good checkpoint is {newest}",
+        remedy="lower learning_rate and begin anew: talent train CONFIG --fresh",
+    )
 
 
 def _model(name: str) -> str:

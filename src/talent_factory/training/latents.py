@@ -62,11 +62,14 @@ def encode_images(
     clear_leftovers(cache)
     plain: list[Posterior] = []
     flipped: list[Posterior] = []
-    for done, source in enumerate(sources):
+    for done, source in enumerate(sources, start=1):
+        fresh = not _path(base, source, flip=False, cache=cache).exists()
         plain.append(_cached(base, source, flip=False, cache=cache))
         if mirrored:
             flipped.append(_cached(base, source, flip=True, cache=cache))
-        reporter.progress("encode", done + 1, len(sources), unit="image")
+        # what lies in the cache is read in no time: one line for all of it
+        if fresh or done == len(sources):
+            reporter.progress("encode", done, len(sources), unit="image")
     return LatentSet(plain, flipped)
 
 
@@ -76,8 +79,12 @@ def cache_key(image_sha256: str, vae_revision: str, *, flip: bool) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _path(base: Base, source: Source, *, flip: bool, cache: Path) -> Path:
+    return cache / f"{cache_key(source.sha256, base.vae_revision, flip=flip)}.safetensors"
+
+
 def _cached(base: Base, source: Source, *, flip: bool, cache: Path) -> Posterior:
-    path = cache / f"{cache_key(source.sha256, base.vae_revision, flip=flip)}.safetensors"
+    path = _path(base, source, flip=flip, cache=cache)
     known = _read(path)
     if known is not None:
         return known

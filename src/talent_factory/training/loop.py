@@ -76,8 +76,13 @@ def _alone(run: Path, processes: World) -> AbstractContextManager[None]:
 
 
 def begin_or_check(config: TrainConfig, *, dataset: Path, run: Path, cache: Path) -> None:
-    """Write run.json of a new run; hold that of an old one against `config`."""
-    if not (run / runs.RUN_FILE).exists():
+    """Write run.json of a new run; hold that of an old one against `config`.
+
+    A run without a checkpoint has promised nothing yet: it begins anew, so that a config or dataset that was
+    refused in the last check before the first step can be mended.
+    """
+    if not runs.holds_work(run):
+        runs.clear_start(run)
         _begin(config, dataset=dataset, run=run, cache=cache)
         return
     record = runs.read_run(run)

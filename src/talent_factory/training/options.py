@@ -9,7 +9,8 @@ from pydantic import Field
 from talent_factory.core.records import Record
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+# Below 1e-9 a step changes nothing that half precision could hold.
+Rate = Annotated[float, Field(ge=1e-9, le=1.0)]
 
 OptimizerName = Literal["adamw", "adamw8bit", "prodigy", "adamw-schedulefree"]
 Targets = Literal["attention", "transformer", "transformer+conv"]
@@ -51,14 +52,14 @@ class LossKeys(Record):
 
     kind: LossKind = Field("l2", description="l2, or huber / smooth-l1, which outliers pull less.")
     huber_c: float = Field(
-        0.1, gt=0.0, le=10.0, description="Error at which huber turns from square to linear."
+        0.1, ge=1e-4, le=10.0, description="Error at which huber turns from square to linear."
     )
     huber_schedule: HuberSchedule = Field(
         "snr",
         description="How that error goes over the timesteps: smaller where there is more noise, or not.",
     )
     weighting: Weighting = Field("min-snr", description="How timesteps are weighed against each other.")
-    min_snr_gamma: float = Field(5.0, gt=0.0, description="The gamma of min-snr.")
+    min_snr_gamma: float = Field(5.0, ge=0.01, le=1e6, description="The gamma of min-snr.")
     mask: Literal["none", "file", "face"] = Field(
         "none", description="Weigh pixels: by NAME.mask.png beside each image, or by the face that is found."
     )
@@ -72,12 +73,15 @@ class OptimizerKeys(Record):
         "adamw", description="Prodigy and schedule-free come with the optimizers extra."
     )
     weight_decay: Share = Field(0.01, description="Decoupled weight decay.")
-    beta1: float = Field(0.9, ge=0.0, lt=1.0, description="Memory of the first moment.")
+    beta1: float = Field(0.9, ge=0.0, le=0.9999, description="Memory of the first moment.")
     beta2: float = Field(
-        0.99, ge=0.0, lt=1.0, description="Memory of the second; a few hundred steps are too few for 0.999."
+        0.99,
+        ge=0.0,
+        le=0.9999,
+        description="Memory of the second; a few hundred steps are too few for 0.999.",
     )
     epsilon: float = Field(
-        1e-8, gt=0.0, le=1e-2, description="Keeps the division by the second moment finite."
+        1e-8, ge=1e-16, le=1e-2, description="Keeps the division by the second moment finite."
     )
     lora_plus: float = Field(
         1.0, ge=1.0, le=64.0, description="LoRA+: times the learning rate for the up matrices."
@@ -91,7 +95,7 @@ class NetworkKeys(Record):
         None, ge=1, le=128, description="Rank of 3 x 3 convolutions; lora_rank if unset."
     )
     conv_alpha: float | None = Field(
-        None, gt=0, le=1024, description="Their alpha; scaled as lora_alpha if unset."
+        None, ge=0.01, le=1024, description="Their alpha; scaled as lora_alpha if unset."
     )
     rslora: bool = Field(False, description="Scale by alpha / sqrt(rank); written as a plain alpha.")
     dora: bool = Field(False, description="Train the length of each output's weights too (DoRA).")
@@ -113,7 +117,7 @@ class ChooseKeys(Record):
     every: int | None = Field(
         None,
         ge=1,
-        description="Steps between measured checkpoints, in whole checkpoints; an eighth of the run if unset.",
+        description="Steps between measured checkpoints, whole checkpoints; an eighth of a run if unset.",
     )
     prompts: int = Field(8, ge=2, le=64, description="Prompts drawn at each measured checkpoint.")
     seeds: int = Field(2, ge=1, le=16, description="Seeds of each prompt.")

@@ -60,6 +60,16 @@ class FoundBase:
         """The sha256 over all that changes a result; reads every byte once a process."""
         return base_revision(self.path)
 
+    def prediction(self) -> Literal["epsilon", "v_prediction"]:
+        """What its UNet estimates, as its header or its scheduler says; loading it is what checks the rest."""
+        if self.form == "checkpoint":
+            return read_header(self.path).prediction
+        try:
+            said = read_json(self.path / "scheduler" / "scheduler_config.json").get("prediction_type")
+        except FileError:
+            return "epsilon"
+        return "v_prediction" if said == "v_prediction" else "epsilon"
+
     def resolution(self) -> int:
         """Side in pixels that it was trained for. Raises BaseError when its files do not say."""
         try:
@@ -145,8 +155,9 @@ def _hub(name: str, *, fetch: bool) -> FoundBase:
         path = _download(repository)
     if path is None:
         raise BaseError(
-            f"no base model at {name!r}: {repository} of the hub is not on this machine",
-            remedy=f"talent base fetch {repository}, or {_REMEDY}",
+            f"no base model {name!r} on this machine" + (f"; {note}" if note else ""),
+            remedy=f"talent base fetch {repository}, or name mini, a folder in diffusers form or a "
+            ".safetensors checkpoint instead",
         )
     return _folder(name, path, note)
 

@@ -41,6 +41,13 @@ def part_revision(folder: Path, part: str) -> str:
     return _digest([(path.name, _file_digest(path)) for path in files])
 
 
+def short_hash(path: Path) -> str:
+    """The eight digits by which older tools know a checkpoint file: of the 64 KiB after its first MiB."""
+    with path.open("rb") as file:
+        file.seek(1 << 20)
+        return hashlib.sha256(file.read(1 << 16)).hexdigest()[:8]
+
+
 def _file_digest(path: Path) -> str:
     """The sha256 of a file, remembered in this process for as long as it is left alone."""
     status = path.stat()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -208,6 +209,20 @@ class LossLog:
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
+
+
+def holds_work(run: Path) -> bool:
+    """Whether a run has come as far as a checkpoint or a LoRA, so that it can go on or is done."""
+    kept = any((run / CHECKPOINTS).glob("step_*")) or (run / LORA_FILE).exists()
+    return kept and (run / RUN_FILE).exists()
+
+
+def clear_start(run: Path) -> None:
+    """Remove what a run left that never came to a checkpoint, so that another config may take its place."""
+    for name in ("measures", "candidates", SAMPLES):
+        shutil.rmtree(run / name, ignore_errors=True)
+    for name in (LOSS_FILE, VALIDATION_FILE, "execution.json", "measures.jsonl", "choice.json", "plan.json"):
+        (run / name).unlink(missing_ok=True)
 
 
 def read_losses(run: Path) -> list[dict[str, float]]:

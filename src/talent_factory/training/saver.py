@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+from torch import Tensor
+
 from talent_factory.core.events import Reporter
 from talent_factory.training import runs
 from talent_factory.training.checkpoints import (
@@ -15,6 +17,7 @@ from talent_factory.training.checkpoints import (
     save_checkpoint,
 )
 from talent_factory.training.ema import MovingAverage
+from talent_factory.training.guards import require_finite
 from talent_factory.training.runs import LossLog
 from talent_factory.training.scaler import LossScaler
 from talent_factory.training.session import Session
@@ -58,10 +61,12 @@ class Saver:
     def save(self, step: int) -> None:
         """Save the state after `step` steps; does nothing when the newest checkpoint is that one.
 
-        Only the first of several processes writes: all hold the same numbers.
+        Only the first of several processes writes: all hold the same numbers. Raises TrainingDiverged when
+        some are no numbers any more: the figures of a step cannot tell what the step itself did.
         """
         if step == self.step:
             return
+        require_finite(self._kept(), newest=self.newest)
         if self.losses is not None:
             tensors, meta = flatten_optimizer(self._session.optimizer)
             tensors |= self._session.adapters.state()
@@ -83,6 +88,13 @@ class Saver:
     def newest(self) -> str:
         """The newest checkpoint in words."""
         return f"{self._root}/step_{self.step:08d}" if self.step else "none yet"
+
+    def _kept(self) -> dict[str, Tensor]:
+        """The trained numbers by name, where they lie."""
+        session = self._session
+        found = {vector.name: vector.weights.data for vector in session.adapters.flat.vectors}
+        average = session.engine.average
+        return found if average is None else found | average.state()
 
     def close(self) -> None:
         """Close the log."""

@@ -111,11 +111,9 @@ def set_up(
     manifest = runs.load_unchanged_dataset(record)
     device = choose_device(config.device)
     runs.check_machine(run, record.machine, this_machine(device, threads=record.machine.threads))
-    base = load_base(record.base, device=device, dtype=_DTYPES[config.precision])
+    base = load_base(record.base, device=device, dtype=_DTYPES[config.precision], unet_later=True)
     runs.check_base(run, record, base.revision)
     base.alphas_cumprod = training_schedule(config.noise, base.alphas_cumprod, base.prediction)
-    if execution.gradient_checkpointing:
-        _keep_few_activations(base.unet)
     # Before the adapters are put in: the text table holds what the untouched text encoder says.
     material = gather(
         base,
@@ -127,6 +125,8 @@ def set_up(
         reporter=reporter,
     )
     _make_room(base, config)
+    if execution.gradient_checkpointing:
+        _keep_few_activations(base.unet)
     if base.device.type == "cpu":
         _pack(base, config, material)
         give_memory_back()

@@ -47,6 +47,19 @@ def test_a_cached_image_is_not_opened(base: Base, dataset: Path, tmp_path: Path)
     assert torch.equal(before, _draw(again))
 
 
+def test_a_cache_that_holds_all_is_told_of_in_one_line(base: Base, dataset: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    class Teller(SilentReporter):
+        def progress(self, stage: str, done: int, total: int, *, unit: str = "step", note: str = "") -> None:
+            seen.append(done)
+
+    for _ in range(2):
+        encode_images(base, _sources(dataset), mirrored=False, cache=tmp_path / "cache", reporter=Teller())
+    count = len(_sources(dataset))
+    assert seen == [*range(1, count + 1), count]
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
 def test_a_damaged_entry_is_made_again(base: Base, dataset: Path, tmp_path: Path, damage: str) -> None:
     cache = tmp_path / "cache"

@@ -182,6 +182,38 @@ def test_other_words_are_no_other_config(make_config: MakeConfig, dataset: Path,
     assert runs.read_run(run).config.description == "new"
 
 
+def test_what_never_made_a_step_may_be_mended(make_config: MakeConfig, dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(DatasetError, match="painted mask"):
+        loop.train(make_config(loss={"mask": "file"}, sample_every=3), dataset=dataset, run=run)
+    make_tiny_dataset(dataset, images=6)
+    result = loop.train(make_config(max_train_steps=1), dataset=dataset, run=run)
+    assert (result.resumed_from, result.steps) == (0, 1)
+    for path in (run / runs.CHECKPOINTS).glob("*/*"):
+        path.unlink()
+    with pytest.raises(ResumeRefused, match="max_train_steps"):
+        loop.train(make_config(), dataset=dataset, run=run)
+
+
+def test_weights_that_are_no_numbers_are_never_kept(
+    make_config: MakeConfig, dataset: Path, tmp_path: Path
+) -> None:
+    class Spoil(SilentReporter):
+        def event(self, kind: str, **fields: object) -> None:
+            if kind == "step" and fields["step"] == 4:  # behind the last look at the figures of this step
+                spoilt[0].mul_(float("nan"))
+
+    spoilt: list[Tensor] = []
+    kept = FlatParameters.weights
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            FlatParameters, "weights", lambda flat: spoilt.extend(found := kept(flat)) or found, raising=True
+        )
+        with pytest.raises(TrainingDiverged, match=r"no finite numbers.*step_00000002"):
+            loop.train(make_config(), dataset=dataset, run=tmp_path / "run", reporter=Spoil())
+    assert [path.name for path in sorted((tmp_path / "run/checkpoints").iterdir())] == ["step_00000002"]
+
+
 def test_an_edited_record_is_refused(make_config: MakeConfig, dataset: Path, tmp_path: Path) -> None:
     run = _stopped(make_config(), dataset, tmp_path / "run", 1)
     record = read_json(run / runs.RUN_FILE)

@@ -27,19 +27,28 @@ _DTYPES: dict[Precision, torch.dtype] = {
 
 
 def load_base(
-    name_or_path: str | Path, *, device: str = "cpu", dtype: Precision = "float32", fetch: bool = False
+    name_or_path: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: Precision = "float32",
+    fetch: bool = False,
+    unet_later: bool = False,
 ) -> Base:
     """The base called "mini", or the SD 1.5 or SDXL in a folder, a checkpoint file or the hub's local cache.
 
     `dtype` is the UNet's; VAE and text encoders stay float32. "fp8" keeps its matrices in eight bits and
-    computes in bf16. Nothing is downloaded unless `fetch` allows it. Raises BaseError.
+    computes in bf16. Nothing is downloaded unless `fetch` allows it. With `unet_later` the UNet is read when
+    it is first used. Raises BaseError.
     """
     found = resolve_base(str(name_or_path), fetch=fetch)
     base = _load(found, device=device, dtype=_DTYPES[dtype])
     if dtype == "fp8":
         from talent_factory.training.families.fp8 import store_in_fp8
 
-        store_in_fp8(base.unet)
+        wide = base.make_unet
+        base.make_unet = lambda: store_in_fp8(wide())
+    if not unet_later:
+        _ = base.unet
     return base
 
 

@@ -58,6 +58,10 @@ class CheckpointSource:
         """The sha256 of the file: reading 7 GB once is cheaper than being wrong about a latent."""
         return base_revision(self.path)
 
+    def config(self, name: str) -> dict[str, Any]:
+        """The family's own configuration of one part, or the one in the header."""
+        return dict(self._shapes[name])
+
     def part(self, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Configuration and tensors of one part, in diffusers' names."""
         config = dict(self._shapes[name])

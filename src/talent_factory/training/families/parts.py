@@ -56,18 +56,23 @@ def assemble(
     return model.requires_grad_(False).eval()
 
 
+def read_config(folder: Path, part: str) -> dict[str, Any]:
+    """The configuration `folder/part/config.json`. Raises BaseError when it is missing or unreadable."""
+    try:
+        config = read_json(folder / part / "config.json")
+    except FileError as error:
+        raise broken(folder, error.message) from error
+    if not isinstance(config, dict):
+        raise broken(folder, f"{part}/config.json is no JSON object")
+    return config
+
+
 def read_part(folder: Path, part: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and tensors of `folder/part` in diffusers form; shards and fp16 variants are found.
 
     Raises BaseError when the part is missing, holds only pickles or cannot be read.
     """
-    place = folder / part
-    try:
-        config = read_json(place / "config.json")
-    except FileError as error:
-        raise broken(folder, error.message) from error
-    if not isinstance(config, dict):
-        raise broken(folder, f"{part}/config.json is no JSON object")
+    place, config = folder / part, read_config(folder, part)
     tensors: dict[str, Tensor] = {}
     for path in weight_files(place):
         tensors.update(read_tensors(path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -80,7 +80,12 @@ class Base:
     """sha256 over the VAE alone: cached latents depend on nothing else."""
     resolution: int
     """Side in pixels that the base was trained for."""
-    unet: nn.Module
+    make_unet: Callable[[], nn.Module]
+    """Makes the UNet at its first use: latents and texts can be cached before it takes its memory."""
+    device: torch.device
+    """Where it computes."""
+    dtype: torch.dtype
+    """The precision that the UNet computes in."""
     vae: nn.Module
     text_encoders: tuple[tuple[str, nn.Module], ...]
     """Each with kohya's prefix of its names: `lora_te`, or `lora_te1` and `lora_te2` for SDXL."""
@@ -101,6 +106,7 @@ class Base:
     """The family's way of reading prompts."""
     _pixels_per_latent: int = field(default=8)
     _parked: bool = False
+    _unet: nn.Module | None = None
 
     def park(self) -> None:
         """Keep VAE and text encoders in main memory and bring each to the device only while it works.
@@ -137,14 +143,11 @@ class Base:
         return self._pixels_per_latent
 
     @property
-    def device(self) -> torch.device:
-        """Where the UNet lives."""
-        return next(self.unet.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The precision that the UNet computes in."""
-        return next(self.unet.parameters()).dtype
+    def unet(self) -> nn.Module:
+        """The denoiser, made when it is first asked for."""
+        if self._unet is None:
+            self._unet = self.make_unet()
+        return self._unet
 
     @property
     def latent_channels(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from talent_factory.training.families.parts import assemble
 from talent_factory.training.families.port import Base, LastStates, Reader
@@ -54,8 +55,14 @@ def load_parts(
     revision = source.revision()
     alphas, prediction = source.noise()
     tokenizer = source.tokenizer()
-    unet_config, tensors = source.part("unet")
-    unet = assemble("unet", unet_config, tensors, dtype=dtype, where=source.path)
+    unet_config = source.config("unet")
+
+    def make_unet() -> nn.Module:
+        config, tensors = source.part("unet")
+        unet = assemble("unet", config, tensors, dtype=dtype, where=source.path)
+        # channels_last: convolutions are the larger part of a UNet, and oneDNN and cuDNN prefer it.
+        return unet.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
     vae_config, tensors = source.part("vae")
     vae = assemble("vae", vae_config, tensors, dtype=torch.float32, where=source.path)
     texts = []
@@ -63,18 +70,17 @@ def load_parts(
         config, tensors = source.part(part)
         text = assemble(part, config, tensors, dtype=torch.float32, where=source.path)
         texts.append((prefix, text.to(device=device)))
-    # channels_last: convolutions are the larger part of a UNet, and oneDNN and cuDNN prefer it.
-    unet.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     vae.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     known: Any = vae.config
     factor = 2 ** (len(known.block_out_channels) - 1)
-    shape: Any = unet.config
     return Base(
         name=name,
         revision=revision,
         vae_revision=source.vae_revision(),
-        resolution=int(shape.sample_size) * factor,
-        unet=unet,
+        resolution=int(unet_config["sample_size"]) * factor,
+        make_unet=make_unet,
+        device=torch.device(device),
+        dtype=dtype,
         vae=vae,
         text_encoders=tuple(texts),
         tokenizer=tokenizer,

@@ -44,8 +44,7 @@ def load(
         encoders=_ENCODERS,
         reader=SdxlReader(),
     )
-    shape: Any = base.unet.config
-    rename = stability_names(shape)
+    rename = stability_names(source.config("unet"))
 
     def lora_name(path: str, prefix: str) -> str:
         return kohya_name(rename(path) if prefix == UNET_PREFIX else path, prefix)

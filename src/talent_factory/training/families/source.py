@@ -9,7 +9,7 @@ from torch import Tensor
 
 from talent_factory.core.errors import FileError
 from talent_factory.core.files import read_json
-from talent_factory.training.families.parts import broken, read_part
+from talent_factory.training.families.parts import broken, read_config, read_part
 from talent_factory.training.families.port import Prediction
 from talent_factory.training.families.shapes import Family
 from talent_factory.training.revision import base_revision, part_revision
@@ -27,6 +27,9 @@ class Source(Protocol):
 
     def vae_revision(self) -> str:
         """The sha256 over what changes a latent."""
+
+    def config(self, name: str) -> dict[str, Any]:
+        """The configuration of one part."""
 
     def part(self, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Configuration and tensors of unet, vae, text_encoder or text_encoder_2, by diffusers' names."""
@@ -52,6 +55,10 @@ class FolderSource:
     def vae_revision(self) -> str:
         """The sha256 over the folder `vae`."""
         return part_revision(self.path, "vae")
+
+    def config(self, name: str) -> dict[str, Any]:
+        """What `name/config.json` says."""
+        return read_config(self.path, name)
 
     def part(self, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Configuration and tensors of one part."""
