@@ -53,8 +53,9 @@ def read_folder(folder: Path, *, stray_texts: bool = False) -> list[Source]:
     in the folder itself or in kohya subfolders `N_token class`, whose name is the caption where not one of
     their images has one, as in kohya. A project of kohya_ss is read too: those subfolders in `img`, and in
     `reg` subfolders `N_class` with images of the class in general. Masks are `NAME.mask.png` beside an image.
-    Hidden files are passed over, and with `stray_texts` texts that belong to no image. Raises DatasetError for a missing or empty folder, captions or masks without
-    images, two images of one name, and metadata that cannot be read.
+    Hidden files are passed over, and with `stray_texts` texts that belong to no image. Raises DatasetError
+    for a missing or empty folder, captions or masks without images, two images of one name, and metadata that
+    cannot be read.
     """
     if not folder.exists():
         raise DatasetError(

@@ -155,7 +155,7 @@ def _hub(name: str, *, fetch: bool) -> FoundBase:
         path = _download(repository)
     if path is None:
         raise BaseError(
-            f"no base model {name!r} on this machine" + (f"; {note}" if note else ""),
+            f"base model {name!r} is not on this machine" + (f" ({note})" if note else ""),
             remedy=f"talent base fetch {repository}, or name mini, a folder in diffusers form or a "
             ".safetensors checkpoint instead",
         )
