@@ -221,7 +221,7 @@ def clear_start(run: Path) -> None:
     """Remove what a run left that never came to a checkpoint, so that another config may take its place."""
     for name in ("measures", "candidates", SAMPLES):
         shutil.rmtree(run / name, ignore_errors=True)
-    for name in (LOSS_FILE, VALIDATION_FILE, "execution.json", "measures.jsonl", "choice.json", "plan.json"):
+    for name in (LOSS_FILE, VALIDATION_FILE, "execution.json", "measures.jsonl", "choice.json"):
         (run / name).unlink(missing_ok=True)
 
 

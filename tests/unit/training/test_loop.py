@@ -33,6 +33,7 @@ from talent_factory.kits.keys import expected_modules
 from talent_factory.training import loop, runs, steps
 from talent_factory.training.checkpoints import TENSORS
 from talent_factory.training.config import TrainConfig
+from talent_factory.training.engine import Engine
 from talent_factory.training.goal import Goal
 from talent_factory.training.machine import reproducible
 from talent_factory.training.stepdown import load_execution
@@ -196,22 +197,19 @@ def test_what_never_made_a_step_may_be_mended(make_config: MakeConfig, dataset: 
 
 
 def test_weights_that_are_no_numbers_are_never_kept(
-    make_config: MakeConfig, dataset: Path, tmp_path: Path
+    make_config: MakeConfig, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Spoil(SilentReporter):
-        def event(self, kind: str, **fields: object) -> None:
-            if kind == "step" and fields["step"] == 4:  # behind the last look at the figures of this step
-                spoilt[0].mul_(float("nan"))
+    step = Engine.step
 
-    spoilt: list[Tensor] = []
-    kept = FlatParameters.weights
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            FlatParameters, "weights", lambda flat: spoilt.extend(found := kept(flat)) or found, raising=True
-        )
-        with pytest.raises(TrainingDiverged, match=r"no finite numbers.*step_00000002"):
-            loop.train(make_config(), dataset=dataset, run=tmp_path / "run", reporter=Spoil())
-    assert [path.name for path in sorted((tmp_path / "run/checkpoints").iterdir())] == ["step_00000002"]
+    def spoiling(engine: Engine, number: int) -> None:
+        step(engine, number)
+        if number == 3:  # the figures of this step are sound, what it leaves is not
+            engine.flat.weights()[0][0] = torch.nan
+
+    monkeypatch.setattr(Engine, "step", spoiling)
+    with pytest.raises(TrainingDiverged, match=r"no finite numbers.*step_00000002"):
+        loop.train(make_config(), dataset=dataset, run=tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / runs.CHECKPOINTS).iterdir()] == ["step_00000002"]
 
 
 def test_an_edited_record_is_refused(make_config: MakeConfig, dataset: Path, tmp_path: Path) -> None:
