@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Protocol
 
 from torch import Tensor
 
@@ -67,3 +68,26 @@ def attach_adapters(base: Base, config: TrainConfig) -> Adapters:
         list(zip(networks, rates, strict=True)), lora_plus=config.optimizer.lora_plus, compute=base.dtype
     )
     return Adapters(networks, flat)
+
+
+class Scalable(Protocol):
+    """A network whose whole addition is multiplied by `scale`: 1 as trained, 0 the base."""
+
+    scale: float
+
+
+def strength_of(networks: Sequence[Scalable]) -> Callable[[float], AbstractContextManager[None]]:
+    """The strength of attached networks as a context that puts back what was set before."""
+
+    @contextmanager
+    def at(strength: float) -> Iterator[None]:
+        before = [network.scale for network in networks]
+        for network in networks:
+            network.scale = strength
+        try:
+            yield
+        finally:
+            for network, scale in zip(networks, before, strict=True):
+                network.scale = scale
+
+    return at

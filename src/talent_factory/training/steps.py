@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors.torch import save_file
 
@@ -14,10 +15,9 @@ from talent_factory.core.records import read_record, write_record
 from talent_factory.core.stop import StopSignal
 from talent_factory.dataset.manifest import load_dataset
 from talent_factory.training import runs
+from talent_factory.training.adapters import strength_of
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.guards import require_effect
-from talent_factory.training.likeness.checkpoint import strength_of
-from talent_factory.training.likeness.study import Study
 from talent_factory.training.parallel import World
 from talent_factory.training.runs import RunRecord, TrainResult
 from talent_factory.training.samples import sample_strip
@@ -26,6 +26,9 @@ from talent_factory.training.session import Session, set_up
 from talent_factory.training.stepdown import Execution
 from talent_factory.training.supervise import Supervisor
 from talent_factory.training.validation import validation_loss
+
+if TYPE_CHECKING:
+    from talent_factory.training.likeness.study import Study
 
 
 def run_steps(
@@ -58,6 +61,9 @@ def _study(record: RunRecord, session: Session, run: Path, *, reporter: Reporter
     """Who measures the checkpoints, when the config asks for it; of several processes the first."""
     if not record.config.choose.measure or not session.world.first:
         return None
+    # the encoders that judge pictures are large libraries: only a run that measures loads them
+    from talent_factory.training.likeness.study import Study
+
     dataset = Path(record.dataset)
     return Study(
         session.base,

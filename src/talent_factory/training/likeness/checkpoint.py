@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,29 +18,6 @@ from talent_factory.training.sampler import sample
 
 AtStrength = Callable[[float], AbstractContextManager[None]]
 """`with at(0.8):` the LoRA works at 0.8 of its strength; `at(0)` is the base itself."""
-
-
-class Scalable(Protocol):
-    """A network whose whole addition is multiplied by `scale`: 1 as trained, 0 the base."""
-
-    scale: float
-
-
-def strength_of(networks: Sequence[Scalable]) -> AtStrength:
-    """The strength of attached networks as a context that puts back what was set before."""
-
-    @contextmanager
-    def at(strength: float) -> Iterator[None]:
-        before = [network.scale for network in networks]
-        for network in networks:
-            network.scale = strength
-        try:
-            yield
-        finally:
-            for network, scale in zip(networks, before, strict=True):
-                network.scale = scale
-
-    return at
 
 
 @dataclass(frozen=True, eq=False)

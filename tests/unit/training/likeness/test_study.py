@@ -18,10 +18,10 @@ from talent_factory.core.files import sha256_file
 from talent_factory.core.records import write_record
 from talent_factory.dataset.manifest import load_dataset
 from talent_factory.training import runs
+from talent_factory.training.adapters import strength_of
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.families import Base
 from talent_factory.training.likeness import book
-from talent_factory.training.likeness.checkpoint import strength_of
 from talent_factory.training.likeness.plan import measure_calls, measure_plan
 from talent_factory.training.likeness.study import Study, ship, veto
 from talent_factory.training.lora import LoraNetwork, attach
