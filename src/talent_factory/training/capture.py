@@ -13,13 +13,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from talent_factory.core.errors import UsageError
 from talent_factory.training.windows import Batch
 
 Work = Callable[[Batch], None]
 Play = Callable[[], None]
 
 _WARM_UPS = 3
+
+
+class CaptureRefused(Exception):
+    """Some part of the work asks the host in between, which a graph cannot; the text says which."""
 
 
 class Recorder(Protocol):
@@ -40,14 +43,26 @@ class Replay:
     work: Work
     kept: Sequence[Tensor]
     record: Recorder
+    refused: Callable[[str], None] = lambda _: None
+    """Told once, in words, when the work cannot be recorded; it is then done as it is."""
+    _plain: bool = False
     _recordings: dict[tuple[object, ...], tuple[Batch, Play]] = field(default_factory=dict)
 
     def __call__(self, batch: Batch) -> None:
         """Do the work of one batch."""
+        if self._plain:
+            self.work(batch)
+            return
         key = (batch.size, *(tensor.shape for tensor in batch.tensors()))
         known = self._recordings.get(key)
         if known is None:
-            known = self._recordings[key] = self._recorded(batch)
+            try:
+                known = self._recordings[key] = self._recorded(batch)
+            except CaptureRefused as refusal:
+                self._plain = True
+                self.refused(str(refusal))
+                self.work(batch)
+                return
         else:
             for place, value in zip(known[0].tensors(), batch.tensors(), strict=True):
                 place.copy_(value, non_blocking=True)
@@ -64,14 +79,16 @@ class Replay:
             noise_BCHW=batch.noise_BCHW.clone(),
         )
         before = [tensor.clone() for tensor in self.kept]
-        play = self.record(lambda: self.work(fixed))
-        for tensor, value in zip(self.kept, before, strict=True):
-            tensor.copy_(value)
+        try:
+            play = self.record(lambda: self.work(fixed))
+        finally:
+            for tensor, value in zip(self.kept, before, strict=True):
+                tensor.copy_(value)
         return fixed, play
 
 
 def cuda_graph(work: Callable[[], None]) -> Play:
-    """A CUDA graph of `work`; see Recorder. Raises UsageError when some part of it cannot be captured."""
+    """A CUDA graph of `work`; see Recorder. Raises CaptureRefused when some part of it cannot be captured."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -85,8 +102,5 @@ def cuda_graph(work: Callable[[], None]) -> Play:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        line = str(error).strip().splitlines()[0]
-        raise UsageError(
-            f"this GPU cannot record a step: {line}", remedy="write fast: false, and train it op by op"
-        ) from error
+        raise CaptureRefused(str(error).strip().splitlines()[0]) from error
     return graph.replay

@@ -50,10 +50,10 @@ class Engine:
         self.figures = torch.zeros(len(self.goal.names), device=self.windows.device)
         self.run_batch = self.add_batch
 
-    def replay_with(self, record: Recorder) -> None:
-        """Do batches from recordings; `step` stays as it is."""
+    def replay_with(self, record: Recorder, *, refused: Callable[[str], None]) -> None:
+        """Do batches from recordings; `step` stays as it is. `refused` is told when they cannot be made."""
         kept = [*self.flat.gradients(), self.figures]
-        self.run_batch = Replay(self.add_batch, kept=kept, record=record)
+        self.run_batch = Replay(self.add_batch, kept=kept, record=record, refused=refused)
 
     def step(self, number: int) -> None:
         """Make step `number` (0-based); its figures go into the ring."""

@@ -20,6 +20,11 @@ class Ring:
         return len(self._rows)
 
     @property
+    def empty(self) -> bool:
+        """Whether all that was written was drained."""
+        return not self._steps
+
+    @property
     def full(self) -> bool:
         """Whether it must be drained before the next step."""
         return len(self._steps) == len(self._rows)

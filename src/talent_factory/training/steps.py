@@ -85,7 +85,8 @@ def _steps(
     if _enough(session, study, saver.step):
         return saver.step
     for step in range(saver.step, total):
-        if session.world.any(stop.requested):
+        # Asked where all processes ask: to agree they have to wait for each other.
+        if (ring.empty or session.world.size == 1) and session.world.any(stop.requested):
             _note_figures(session, saver, supervisor, reporter)
             saver.save(step)
             reporter.event("stopped", step=step)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from talent_factory.training import loop, runs, session
-from talent_factory.training.capture import Play, Replay, cuda_graph
+from talent_factory.training.capture import CaptureRefused, Play, Replay, cuda_graph
 from talent_factory.training.config import TrainConfig
 from talent_factory.training.windows import Batch
 
@@ -50,6 +50,23 @@ def test_recording_leaves_no_trace_and_playing_reads_the_new_batch() -> None:
     assert torch.equal(total, expected)
     assert seen == 5
     assert len(replay._recordings) == 2
+
+
+def test_work_that_cannot_be_recorded_is_done_as_it_is() -> None:
+    total, told = torch.zeros(1), []
+
+    def work(batch: Batch) -> None:
+        total.add_(batch.noise_BCHW.sum())
+
+    def refuses(work: Callable[[], None]) -> Play:
+        work()
+        raise CaptureRefused("an op asked the host")
+
+    replay = Replay(work, kept=[total], record=refuses, refused=told.append)
+    for number in (1, 2, 3):
+        replay(_batch(number))
+    assert total == sum(2.0 * number * 2 * 4 * 4 * 4 for number in (1, 2, 3))
+    assert told == ["an op asked the host"]
 
 
 def test_a_run_from_recordings_is_the_run(
