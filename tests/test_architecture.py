@@ -39,7 +39,12 @@ FORBIDDEN = {
     "image": set(),
 }
 # Modules that belong to the room of another name.
-MEMBERS = dict.fromkeys(("aftermath", "client", "newcomer", "pace", "stage_book", "stage_work", "stages"), "pipeline")
+MEMBERS = dict.fromkeys(
+    ("aftermath", "base_facts", "client", "newcomer", "pace", "stage_book", "stage_work", "stages"), "pipeline"
+)
+    ("aftermath", "base_facts", "client", "newcomer", "pace", "stage_book", "stage_work", "stages"),
+    "pipeline",
+)
 
 TORCH = {"torch", "diffusers", "transformers", "accelerate"}
 TORCH_ROOMS = {"training", "foundry", "lipsync", "providers", "engines"}

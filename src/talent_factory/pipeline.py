@@ -14,6 +14,7 @@ from pathlib import Path
 
 from talent_factory import stages
 from talent_factory.aftermath import enter_in_registry, tell_findings
+from talent_factory.base_facts import base_facts, check_version
 from talent_factory.core.config import parse
 from talent_factory.core.errors import ConfigError, KitError
 from talent_factory.core.events import EventLog, Fanout, Reporter, SilentReporter
@@ -24,7 +25,7 @@ from talent_factory.core.stop import StopSignal, graceful_stop
 from talent_factory.core.workspace import Workspace, check_token, exclusive, workspace_from
 from talent_factory.quality import Dials, derive_dials
 from talent_factory.stage_book import StageBook, StageOutcome
-from talent_factory.stage_work import base_facts, check_folder, check_version
+from talent_factory.stage_work import check_folder
 from talent_factory.stages import Actor, Floor
 from talent_factory.training.config import TrainConfig, load_train_config
 

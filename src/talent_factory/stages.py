@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from talent_factory import pace
 from talent_factory import stage_work as work
+from talent_factory.base_facts import BaseFacts
 from talent_factory.core.events import Reporter
 from talent_factory.core.stop import StopSignal
 from talent_factory.core.workspace import Workspace
@@ -27,7 +28,7 @@ class Floor:
     place: Workspace
     reporter: Reporter
     stop: StopSignal
-    base: work.BaseFacts
+    base: BaseFacts
     dials: Dials
     replace: bool = False
     """Whether a training of other inputs is put aside for a new one; if not, it is refused by name."""

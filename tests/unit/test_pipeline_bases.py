@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline_maker import Small, furnish
+from talent_factory.base_facts import base_facts
 from talent_factory.core.errors import BaseError, ConfigError
 from talent_factory.core.events import SilentReporter
 from talent_factory.foundry.session import prepare, shoot
 from talent_factory.kits.validate import inspect_kit
 from talent_factory.pipeline import plan, train_kit
-from talent_factory.stage_work import base_facts
 from talent_factory.training.families.random_base import make_random_base
 
 

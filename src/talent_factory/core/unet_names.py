@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+SHAPES_WORD = "talent_factory.shapes"
+"""The header word under which a checkpoint of unusual size carries the configurations of its parts."""
+
 _TOP: Mapping[str, str] = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",

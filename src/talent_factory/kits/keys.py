@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from talent_factory.core.errors import KitError
-from talent_factory.core.unet_names import stability_names
+from talent_factory.core.unet_names import SHAPES_WORD, stability_names
+from talent_factory.kits.header import MAX_HEADER_BYTES
 from talent_factory.kits.strict import MAX_TEXT_BYTES, StrictJsonError, parse_object, read_regular
 
 MINI_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "mini"
@@ -69,8 +70,8 @@ _CLIP_G: Mapping[str, Any] = {"hidden_size": 1280, "intermediate_size": 5120, "n
 def expected_modules(base: str | Path) -> Modules:
     """Return name -> shape of each module that a LoRA of `base` may hold.
 
-    `base` is "mini", "sd15", "sdxl" or the folder of a model in diffusers form. Raises KitError when the
-    folder or its configuration cannot be used.
+    `base` is "mini", "sd15", "sdxl", the folder of a model in diffusers form, or a checkpoint file that
+    carries its configurations. Raises KitError when they cannot be used.
     """
     if base == "sd15":
         return _sd15()
@@ -101,18 +102,12 @@ def cross_attention_width(modules: Modules) -> int:
 def folder_modules(folder: Path) -> Modules:
     """Return the modules of a model in diffusers form from its unet/config.json and text_encoder/config.json.
 
-    A second text encoder makes it an SDXL, with that family's names. Raises KitError when a file is missing,
-    is no JSON object or describes blocks that are not known here.
+    Of a checkpoint file of unusual size, the header holds the same. A second text encoder makes it an SDXL,
+    with that family's names. Raises KitError when a file is missing, is no JSON object or describes blocks
+    that are not known here.
     """
     try:
-        unet = _config(folder, "unet")
-        if (folder / "text_encoder_2").is_dir():
-            found = unet_modules(unet, rename=stability_names(unet))
-            found.update(text_modules(_config(folder, "text_encoder"), prefix="lora_te1"))
-            found.update(text_modules(_config(folder, "text_encoder_2"), prefix="lora_te2"))
-        else:
-            found = unet_modules(unet)
-            found.update(text_modules(_config(folder, "text_encoder"), prefix="lora_te"))
+        found = _model_modules(_configs(folder))
     except (OSError, StrictJsonError, KeyError, TypeError, IndexError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
         raise KitError(
@@ -121,8 +116,29 @@ def folder_modules(folder: Path) -> Modules:
     return MappingProxyType(found)
 
 
-def _config(folder: Path, part: str) -> dict[str, Any]:
-    return parse_object(read_regular(folder / part / "config.json", limit=MAX_TEXT_BYTES))
+def _model_modules(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, ModuleShape]:
+    unet, first = parts["unet"], parts["text_encoder"]
+    if "text_encoder_2" not in parts:
+        return {**unet_modules(unet), **text_modules(first, prefix="lora_te")}
+    return {
+        **unet_modules(unet, rename=stability_names(unet)),
+        **text_modules(first, prefix="lora_te1"),
+        **text_modules(parts["text_encoder_2"], prefix="lora_te2"),
+    }
+
+
+def _configs(base: Path) -> dict[str, dict[str, Any]]:
+    """The configurations of UNet and text encoders."""
+    if base.is_file():
+        with base.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = parse_object(file.read(min(length, MAX_HEADER_BYTES)))
+        return parse_object(header["__metadata__"][SHAPES_WORD].encode())
+    parts = ["unet", "text_encoder"]
+    parts += ["text_encoder_2"] if (base / "text_encoder_2").is_dir() else []
+    return {
+        part: parse_object(read_regular(base / part / "config.json", limit=MAX_TEXT_BYTES)) for part in parts
+    }
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from talent_factory.core.errors import BaseError
+from talent_factory.core.unet_names import SHAPES_WORD
 
 Family = Literal["sd15", "sdxl"]
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
@@ -20,8 +21,6 @@ TEXT_SDXL = ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.mo
 _MAX_HEADER = 100_000_000
 _COUNTS = ("layers_per_block", "transformer_layers_per_block", "num_hidden_layers")
 _MOST_LAYERS = 128
-SHAPES_WORD = "talent_factory.shapes"
-"""The header word under which we keep the configurations of a base that is not of the usual size."""
 
 
 @dataclass(frozen=True)

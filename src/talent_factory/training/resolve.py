@@ -53,7 +53,9 @@ class FoundBase:
 
     @property
     def kit_folder(self) -> Path | None:
-        """The folder whose configurations say which layers a LoRA may have; None where the family does."""
+        """The folder or file that says itself which layers a LoRA may have; None where the family does."""
+        if self.form == "checkpoint":
+            return self.path if embedded_shapes(read_header(self.path)) else None
         return self.path if self.form == "folder" else None
 
     def revision(self) -> str:
@@ -61,7 +63,7 @@ class FoundBase:
         return base_revision(self.path)
 
     def prediction(self) -> Literal["epsilon", "v_prediction"]:
-        """What its UNet estimates, as its header or its scheduler says; loading it is what checks the rest."""
+        """What its UNet estimates, as its header or scheduler says; only loading it checks the rest."""
         if self.form == "checkpoint":
             return read_header(self.path).prediction
         try:

@@ -12,9 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from talent_factory.core.files import atomic_path
-from talent_factory.core.unet_names import diffusers_names, stability_names
+from talent_factory.core.unet_names import SHAPES_WORD, diffusers_names, stability_names
 from talent_factory.training.checkpoint_header import (
-    SHAPES_WORD,
     TEXT_SD15,
     TEXT_SDXL,
     UNET,
