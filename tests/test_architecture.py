@@ -40,8 +40,6 @@ FORBIDDEN = {
 }
 # Modules that belong to the room of another name.
 MEMBERS = dict.fromkeys(
-    ("aftermath", "base_facts", "client", "newcomer", "pace", "stage_book", "stage_work", "stages"), "pipeline"
-)
     ("aftermath", "base_facts", "client", "newcomer", "pace", "stage_book", "stage_work", "stages"),
     "pipeline",
 )
