@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from talent_factory.training.families.parts import assemble
+from talent_factory.training.families.parts import assemble, broken
 from talent_factory.training.families.port import Base, LastStates, Reader
+from talent_factory.training.families.shapes import Config
 from talent_factory.training.families.source import Source
 
 # What people ask an image model for, without any name in it: base preservation holds these in place.
@@ -77,7 +78,7 @@ def load_parts(
         name=name,
         revision=revision,
         vae_revision=source.vae_revision(),
-        resolution=int(unet_config["sample_size"]) * factor,
+        resolution=_side(source, unet_config) * factor,
         make_unet=make_unet,
         device=torch.device(device),
         dtype=dtype,
@@ -92,3 +93,13 @@ def load_parts(
         reader=reader or LastStates(),
         _pixels_per_latent=factor,
     )
+
+
+def _side(source: Source, unet_config: Config) -> int:
+    """A latent's side in the base's own training; raises BaseError where its configuration lacks that."""
+    try:
+        return int(unet_config["sample_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise broken(
+            source.path, f"the configuration of unet is not usable: sample_size: {error!r}"
+        ) from error
