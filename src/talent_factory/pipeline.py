@@ -27,6 +27,7 @@ from talent_factory.quality import Dials, derive_dials
 from talent_factory.stage_book import StageBook, StageOutcome
 from talent_factory.stage_work import check_folder
 from talent_factory.stages import Actor, Floor
+from talent_factory.training.company import help_out, helps, leading
 from talent_factory.training.config import TrainConfig, load_train_config
 
 
@@ -175,14 +176,20 @@ def _style_config(floor: Floor, path: Path | None) -> TrainConfig | None:
 
 def _kit(floor: Floor, book: StageBook, config: TrainConfig) -> Path:
     """A user's folder of images to a kit."""
-    check_version(floor.base, config)
-    folder, dataset = data_folder(floor.place, config), floor.place.datasets / config.id
-    check_folder(config, folder)
+    folder, dataset = _check_material(floor, config), floor.place.datasets / config.id
     book.do(stages.folder_dataset_stage(config, folder=folder, out=dataset))
     if not book.plan_only:
         tell_findings(dataset, floor.reporter)
     _train(floor, book, config, dataset)
     return floor.place.talents / config.id
+
+
+def _check_material(floor: Floor, config: TrainConfig) -> Path:
+    """The folder of images, when it and the base suit the config."""
+    check_version(floor.base, config)
+    folder = data_folder(floor.place, config)
+    check_folder(config, folder)
+    return folder
 
 
 def train_kit(
@@ -196,17 +203,62 @@ def train_kit(
     """Train the config's LoRA on its folder of images and return the kit, packed and validated.
 
     `choices` says `preset` or `quality` in the config's stead. Goes on with an interrupted training, and does
-    nothing when nothing changed. Raises ResumeRefused when the last training of this id had another config or
+    nothing when nothing changed. Of several processes that a launcher started, the first does this and the
+    others train with it. Raises ResumeRefused when the last training of this id had another config or
     dataset.
     """
     place = workspace or workspace_from()
     config = load_train_config(config_path, choices=choices, place=place)
     options = RunOptions(base=config.base_model)
+    if helps():
+        with _stoppable(stop) as signal:
+            # what the first process will be refused is refused here as well, so that nobody waits for it
+            _check_material(_floor(place, options, reporter, signal), config)
+            help_out(place.runs / config.id, stop=signal)
+        return place.talents / config.id
     records = _records(place, config.id)
-    with exclusive(records), _stoppable(stop) as signal:
+    with exclusive(records), _stoppable(stop) as signal, leading():
         floor = _floor(place, options, reporter, signal)
         _sweep(place, records)
         return _kit(floor, StageBook(place.root, records, floor.reporter, signal), config)
+
+
+def resume_kit(
+    run: Path,
+    *,
+    workspace: Workspace | None = None,
+    reporter: Reporter | None = None,
+    stop: StopSignal | None = None,
+) -> Path:
+    """Go on with the run in a workspace's folder `run` as it was begun, and return its kit, packed.
+
+    Raises as `train_kit`, FileError when there is no run, KitError when it lies in another workspace.
+    """
+    place, record = workspace or workspace_from(), _own_run(run, workspace)
+    config, records = record.config, _records(place, record.config.id)
+    with exclusive(records), _stoppable(stop) as signal:
+        floor = _floor(place, RunOptions(base=record.base), reporter, signal)
+        _sweep(place, records)
+        book = StageBook(place.root, records, floor.reporter, signal)
+        _train(floor, book, config, Path(record.dataset))
+    return place.talents / config.id
+
+
+def _own_run(run: Path, workspace: Workspace | None) -> RunRecord:
+    """What `run` was begun with; raises KitError unless it is a run of this workspace."""
+    from talent_factory.training.runs import read_run
+
+    record, place = read_run(run), workspace or workspace_from()
+    if not owns_run(place, run, record.config.id):
+        raise KitError(
+            f"{run} is no run of the workspace {place.root}", remedy="name its workspace with --workspace"
+        )
+    return record
+
+
+def owns_run(place: Workspace, run: Path, talent_id: str) -> bool:
+    """Whether `run` is the folder in which this workspace trains `talent_id`."""
+    return (place.runs / talent_id).resolve() == run.resolve()
 
 
 def choose_step(
@@ -224,14 +276,9 @@ def choose_step(
     it lies in another workspace.
     """
     from talent_factory.training.likeness.study import veto
-    from talent_factory.training.runs import read_run
 
-    record = read_run(run)
+    record = _own_run(run, workspace)
     place, config = workspace or workspace_from(), record.config
-    if (place.runs / config.id).resolve() != run.resolve():
-        raise KitError(
-            f"{run} is no run of the workspace {place.root}", remedy="name its workspace with --workspace"
-        )
     records = _records(place, config.id)
     with exclusive(records), _stoppable(None) as signal:
         floor = _floor(place, RunOptions(base=config.base_model), reporter, signal)

@@ -78,12 +78,16 @@ def start(
 
 def _train(config: Path, place: Workspace, choices: Mapping[str, str], *, fresh: bool, as_json: bool) -> None:
     from talent_factory.core.config import load_yaml
+    from talent_factory.training.company import helps
     from talent_factory.training.devices import prepare_environment
 
     prepare_environment(load_yaml(config))  # before anything loads torch
     from talent_factory.pipeline import train_kit
     from talent_factory.training.runs import set_aside
 
+    if helps():  # one of several processes that torchrun started: the first one speaks
+        train_kit(config, workspace=place, choices=choices)
+        return
     with reporter() as progress:
         typed = announce(config, place, choices, fresh=fresh, listener=progress)
         run = place.runs / typed.id

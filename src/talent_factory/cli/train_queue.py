@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +23,15 @@ def train_all(
     configs: Sequence[Path], place: Workspace, choices: Mapping[str, str], *, fresh: bool, as_json: bool
 ) -> None:
     """Train all configs; exits with 3 when some failed, 130 when it was stopped."""
+    from talent_factory.core.errors import UsageError
     from talent_factory.core.stop import graceful_stop
     from talent_factory.engines.queue import run_queue
+    from talent_factory.training.company import processes
 
+    if processes() > 1:
+        raise UsageError(
+            "several processes train one config together", remedy="start one config, or leave torchrun out"
+        )
     tasks, places = _tasks(configs, place, choices, fresh=fresh)
     notice = "stopping: each training saves first"
     with reporter() as progress, graceful_stop(notice) as stop:
@@ -59,17 +67,32 @@ def _tasks(
     tasks: dict[str, Task] = {}
     wanted: list[TrainConfig] = []
     for path in configs:
-        config = load_train_config(path, choices=choices, place=place)
+        with named(path):
+            config = load_train_config(path, choices=choices, place=place)
         if config.id in tasks:
             raise UsageError(
                 f"{path} and {tasks[config.id].config} both train {config.id}", remedy="give each its own id"
             )
-        plan_kit(path, workspace=place, choices=choices)
+        with named(path):
+            plan_kit(path, workspace=place, choices=choices)
         command = training_command(path, workspace=place.root, options=options)
         tasks[config.id] = Task(id=config.id, config=path, command=command, log=logs / f"{config.id}.log")
         wanted.append(config)
     clear_leftovers(logs)
     return list(tasks.values()), devices(_device(wanted), gpus=_gpus(wanted))
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Within this context an error says which of the configs it is about."""
+    from talent_factory.core.errors import TalentError
+
+    try:
+        yield
+    except TalentError as error:
+        if str(path) in error.message:
+            raise
+        raise type(error)(f"{path}: {error.message}", remedy=error.remedy) from error
 
 
 def _device(configs: Sequence[TrainConfig]) -> str:
@@ -107,13 +130,28 @@ def _show(ended: Sequence[Ended]) -> None:
 
     from talent_factory.core.plan import duration
 
-    table = Table()
-    for header in ("training", "state", "device", "starts", "time", "kit or reason"):
-        table.add_column(header, overflow="fold")
+    table = Table(box=None, pad_edge=False)
+    for header in ("training", "state", "device", "starts", "time"):
+        table.add_column(header, no_wrap=True)
     for item in ended:
-        words = item.kit or item.message
-        row = (item.id, item.state, item.device, str(item.starts), duration(item.seconds), words)
+        row = (item.id, item.state, item.device, str(item.starts), duration(item.seconds))
         table.add_row(*(Text(word) for word in row))
-    console().print(table)
-    if any(item.state != "done" for item in ended):
-        console().print("next: the same command goes on where each stopped", markup=False)
+    screen = console()
+    screen.print(table)
+    for line in _lines(ended):
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _lines(ended: Sequence[Ended]) -> Iterator[str]:
+    """Where each kit is, or what went wrong and what to do about it."""
+    for item in ended:
+        if item.kit:
+            yield f"{item.id}: {item.kit}"
+        elif item.message:
+            yield f"{item.id}: {item.message}"
+        if item.remedy and not item.kit:
+            yield f"  next: {item.remedy}; log {item.log}"
+    if any(item.state == "stopped" for item in ended):
+        yield "next: the same command goes on where each stopped"
+    elif any(item.state != "done" for item in ended):
+        yield "next: what failed put right, the same command does the rest"

@@ -34,7 +34,7 @@ _LAST_WORDS = 4096
 
 
 class Ended(Record):
-    """How one config ended: after how many starts, in how many seconds, with which error or kit."""
+    """How one config ended: after how many starts and seconds, with which error and remedy, or kit."""
 
     id: str
     config: str
@@ -43,7 +43,9 @@ class Ended(Record):
     starts: int = 0
     seconds: float = 0.0
     message: str = ""
+    remedy: str = ""
     kit: str = ""
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ def _judge(child: _Child) -> Ended:
     error = answer.get("error")
     kind = error.get("kind", "") if isinstance(error, dict) else ""
     words = error.get("message", "") if isinstance(error, dict) else ""
+    remedy = error.get("remedy", "") if isinstance(error, dict) else ""
     if code == _CANCELLED:
         return _ended(task, "stopped", words, device=child.device.name)
     if kind == "WorkspaceBusy":
@@ -205,10 +208,13 @@ def _judge(child: _Child) -> Ended:
         if task.crashes < _CRASHES:
             return _ended(task, "waiting", f"{fate}; starting it again", device=child.device.name)
         return _ended(task, "failed", f"{fate}, {task.crashes} times", device=child.device.name)
-    return _ended(task, "failed", words or _last_words(task.log), device=child.device.name)
+    told = words or _last_words(task.log)
+    return _ended(task, "failed", told, device=child.device.name, remedy=remedy)
 
 
-def _ended(task: Task, state: State, message: str, *, device: str = "", kit: str = "") -> Ended:
+def _ended(
+    task: Task, state: State, message: str, *, device: str = "", kit: str = "", remedy: str = ""
+) -> Ended:
     return Ended(
         id=task.id,
         config=str(task.config),
@@ -217,7 +223,9 @@ def _ended(task: Task, state: State, message: str, *, device: str = "", kit: str
         starts=task.starts,
         seconds=round(task.seconds, 1),
         message=message,
+        remedy=remedy,
         kit=kit,
+        log=str(task.log),
     )
 
 
@@ -254,6 +262,6 @@ def _tell(
 def training_command(config: Path, *, workspace: Path, options: Sequence[str] = ()) -> tuple[str, ...]:
     """The command of one training, as a child of a queue."""
     return (
-        sys.executable, "-m", "talent_factory.cli.app", "--progress", "none", "train", "start", str(config),
+        sys.executable, "-m", "talent_factory.cli.app", "--progress", "lines", "train", "start", str(config),
         "--workspace", str(workspace), "--json", *options,
     )  # fmt: skip

@@ -126,6 +126,8 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
 def blame(watch: GradientWatch | None, named: Mapping[str, Sequence[Tensor]]) -> str:
     """Words for where the numbers broke: the watch's first, else the weights that are no numbers now."""
     first = () if watch is None else watch.to_blame()
+    if first and watch is not None and len(first) == len(watch.gradients):
+        return f"in the gradients of all {len(first)} modules at once"
     if first:
         return f"first in the gradient of {_some(first)}"
     weights = tuple(name for name, parts in named.items() if not all(_finite(part) for part in parts))
@@ -196,9 +198,14 @@ def require_finite(tensors: Mapping[str, Tensor], *, newest: str) -> None:
     if bool(flags.all()):
         return
     raise TrainingDiverged(
-        f"the trained weights are no finite numbers any more; the last good checkpoint is {newest}",
+        f"the trained weights are no finite numbers any more; {kept_words(newest)}",
         remedy="lower learning_rate and begin anew: talent train CONFIG --fresh",
     )
+
+
+def kept_words(newest: str) -> str:
+    """What is left of a run that broke, for an error; `newest` is a checkpoint or empty."""
+    return f"the last good checkpoint is {newest}" if newest else "no checkpoint was saved before"
 
 
 def _model(name: str) -> str:

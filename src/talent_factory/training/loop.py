@@ -45,6 +45,7 @@ def train(
         DatasetError, BaseError, DiskFull: as their names say; nothing finished is lost.
     """
     with world() as processes, _alone(run, processes):
+        processes.any(True)  # those that only help hear that a training begins
         if processes.first:
             begin_or_check(config, dataset=dataset, run=run, cache=cache or run / "cache")
         processes.wait()
@@ -61,6 +62,8 @@ def resume(run: Path, *, reporter: Reporter | None = None, stop: StopSignal | No
     """Go on with the run in `run` as it was begun; raises as `train`, and FileError when there is no run."""
     runs.read_run(run)  # before the lock, which would make the folder of a mistyped path
     with world() as processes, _alone(run, processes):
+        processes.any(True)
+        processes.wait()
         return _train(
             runs.read_run(run),
             run,
@@ -68,6 +71,13 @@ def resume(run: Path, *, reporter: Reporter | None = None, stop: StopSignal | No
             reporter=reporter or SilentReporter(),
             stop=stop or StopSignal(),
         )
+
+
+def join(run: Path, *, stop: StopSignal) -> None:
+    """Train with the first of several processes, which has just begun or gone on with `run`."""
+    with world() as processes:
+        processes.wait()
+        _train(runs.read_run(run), run, world=processes, reporter=SilentReporter(), stop=stop)
 
 
 def _alone(run: Path, processes: World) -> AbstractContextManager[None]:

@@ -86,8 +86,8 @@ class Saver:
 
     @property
     def newest(self) -> str:
-        """The newest checkpoint in words."""
-        return f"{self._root}/step_{self.step:08d}" if self.step else "none yet"
+        """The newest checkpoint in words, empty when there is none."""
+        return f"{self._root}/step_{self.step:08d}" if self.step else ""
 
     def _kept(self) -> dict[str, Tensor]:
         """The trained numbers by name, where they lie."""

@@ -78,7 +78,7 @@ def prove_resume(*, kills: int, seed: int = 0, reporter: Reporter) -> ResumeProo
         raise UsageError(
             "the self-test needs fork, which this system lacks", remedy="run it on Linux or macOS"
         )
-    _warm_up()
+    warm_up()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="talent-selftest-") as name:
         yard = _Yard(Path(name))
@@ -190,17 +190,18 @@ def _kill_one(
     )
 
 
-def _warm_up() -> None:
-    """Import what the children need, without running any of it."""
+def warm_up() -> None:
+    """Import what forked children need, without running any of it."""
     import diffusers
     import transformers
 
     from talent_factory.training import loop, tiny_data
-    from talent_factory.training.families import random_base, sd15
+    from talent_factory.training.families import random_base, sd15, sdxl
 
     # diffusers and transformers import their parts on first touch
-    _ = (diffusers.AutoencoderKL, diffusers.UNet2DConditionModel, loop, tiny_data, random_base, sd15)
+    _ = (diffusers.AutoencoderKL, diffusers.UNet2DConditionModel, loop, tiny_data, random_base, sd15, sdxl)
     _ = (transformers.CLIPTextModel, transformers.CLIPTokenizer, transformers.CLIPTextConfig)
+    _ = transformers.CLIPTextModelWithProjection
 
 
 def forked(work: Callable[[], None]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from talent_factory.core.errors import TrainingDiverged
 from talent_factory.core.events import Reporter
-from talent_factory.training.guards import FLOW_STEPS, blame, check_clip, check_flow
+from talent_factory.training.guards import FLOW_STEPS, blame, check_clip, check_flow, kept_words
 from talent_factory.training.spill import watch_card
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class Supervisor:
         }
         where = blame(self._session.engine.watch, weights)
         raise TrainingDiverged(
-            f"step {step + 1}: {wrong[0]} is {values[wrong[0]]}, {where}; "
-            f"the last good checkpoint is {newest}",
+            f"step {step + 1}: {wrong[0]} is {values[wrong[0]]}, {where}; {kept_words(newest)}",
             remedy=f"lower learning_rate (it is {rate:g}, try {rate / 3:.1g}) and begin anew: "
             "talent train CONFIG --fresh "
             "(a resume would fail at the same step)",

@@ -134,7 +134,11 @@ class Windows:
         return list(levels[:, share])
 
     def _tensor(self, values: list[int] | tuple[int, ...]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self.device)
+        numbers = torch.tensor(values, dtype=torch.int64)
+        if self.device.type != "cuda":
+            return numbers.to(self.device)
+        # from pinned memory the copy need not wait for the steps that the card still works on
+        return numbers.pin_memory().to(self.device, non_blocking=True)
 
 
 def _bank_row(bank: SizeBank, plan: BatchPlan, row: int) -> int:
