@@ -33,17 +33,20 @@ demo: $(STAMP)  ## The whole path on the sample portrait; ends with the path of 
 	$(BIN)/talent run $(SAMPLE) --token dot_kairo --sex man --portrait-medium flat \
 	  --portrait-words "neutral, purple shirt" --style $(STYLE) --workspace $(DEMO_WORKSPACE)
 
+# One thread each: two processes whose libraries share all cores slow each other several times.
+SPREAD := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
 test: $(STAMP)  ## Fast tests
-	$(BIN)/python -m pytest
+	$(SPREAD)
 
 test-slow: $(STAMP)  ## Slow and browser tests
-	$(BIN)/python -m pytest -m "(slow or browser) and not gpu"
+	$(SPREAD) -m "(slow or browser) and not gpu"
 
 test-gpu: $(STAMP)  ## Tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
 test-all: $(STAMP)  ## Fast, slow and browser tests
-	$(BIN)/python -m pytest -m "not gpu"
+	$(SPREAD) -m "not gpu"
 
 check: $(STAMP)  ## Format, lint, types, import rules, generated docs
 	$(BIN)/ruff format --check

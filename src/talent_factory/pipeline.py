@@ -29,6 +29,7 @@ from talent_factory.stage_work import check_folder
 from talent_factory.stages import Actor, Floor
 from talent_factory.training.company import help_out, helps, leading
 from talent_factory.training.config import TrainConfig, load_train_config
+from talent_factory.training.runs import RunRecord, read_run
 
 
 class RunOptions(Record):
@@ -132,7 +133,7 @@ def _walk(
 
     book.do(stages.cast_stage(floor, actor, portrait, casting))
     book.do(stages.cast_dataset_stage(floor, actor, images=len(load_recipe(options.recipe).slots)))
-    training = _train(floor, book, _identity_config(floor, actor), actor.dataset)
+    training = _train(floor, book, stages.identity_config(floor, actor), actor.dataset)
     style = None
     if style_config is not None:
         chapter = book.chapter(_records(floor.place, style_config.id), label="style")
@@ -246,19 +247,12 @@ def resume_kit(
 
 def _own_run(run: Path, workspace: Workspace | None) -> RunRecord:
     """What `run` was begun with; raises KitError unless it is a run of this workspace."""
-    from talent_factory.training.runs import read_run
-
     record, place = read_run(run), workspace or workspace_from()
-    if not owns_run(place, run, record.config.id):
+    if (place.runs / record.config.id).resolve() != run.resolve():
         raise KitError(
             f"{run} is no run of the workspace {place.root}", remedy="name its workspace with --workspace"
         )
     return record
-
-
-def owns_run(place: Workspace, run: Path, talent_id: str) -> bool:
-    """Whether `run` is the folder in which this workspace trains `talent_id`."""
-    return (place.runs / talent_id).resolve() == run.resolve()
 
 
 def choose_step(
@@ -325,7 +319,7 @@ def train_images(
         floor = _floor(place, wanted, reporter, signal, replace=True)
         _sweep(place, records)
         book = StageBook(place.root, records, floor.reporter, signal)
-        config = _identity_config(floor, actor)
+        config = stages.identity_config(floor, actor)
         if (source / CAST_FILE).is_file():
             images = len(load_cast(source).done)
             book.do(stages.cast_dataset_stage(floor, replace(actor, cast=source), images=images))
@@ -333,36 +327,6 @@ def train_images(
             book.do(stages.folder_dataset_stage(config, folder=source, out=actor.dataset))
         _train(floor, book, config, actor.dataset)
     return actor.kit
-
-
-def _identity_config(floor: Floor, actor: Actor) -> TrainConfig:
-    """The training that the dials stand for, in the very form a user would write it."""
-    dials = floor.dials
-    asked = {
-        "id": actor.talent_id,
-        "kind": "lora",
-        "sdx_version": floor.base.sdx_version,
-        "base_model": floor.base.name,
-        # the stage hands the dataset over; a relative path keeps the config the same when the workspace moves
-        "train_data_dir": actor.dataset.relative_to(floor.place.root).as_posix(),
-        "resolution": floor.base.resolution,
-        "lora_rank": dials.lora_rank,
-        "lora_alpha": dials.lora_alpha,
-        "max_train_steps": dials.train_steps,
-        "learning_rate": dials.learning_rate,
-        "batch_size": dials.batch_size,
-        "token": actor.token,
-        "class_noun": actor.class_noun,
-        "description": f"{actor.token}, a {actor.class_noun}, learnt from one portrait",
-        "tags": ("identity", actor.class_noun),
-        "targets": dials.targets,
-        "train_text_encoder": dials.train_text_encoder,
-        "prior_weight": dials.prior_weight,
-        "loss": {"weighting": "none"},
-        "choose": {"measure": dials.measure},
-        "seed": actor.seed,
-    }
-    return parse(TrainConfig, asked, source="the numbers of the run")
 
 
 def data_folder(place: Workspace, config: TrainConfig) -> Path:

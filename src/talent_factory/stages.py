@@ -129,6 +129,39 @@ def folder_dataset_stage(config: TrainConfig, *, folder: Path, out: Path) -> Sta
     )
 
 
+def identity_config(floor: Floor, actor: Actor) -> TrainConfig:
+    """The training that the dials stand for, in the very form a user would write it."""
+    from talent_factory.core.config import parse
+    from talent_factory.training.config import TrainConfig
+
+    dials = floor.dials
+    asked = {
+        "id": actor.talent_id,
+        "kind": "lora",
+        "sdx_version": floor.base.sdx_version,
+        "base_model": floor.base.name,
+        # the stage hands the dataset over; a relative path keeps the config the same when the workspace moves
+        "train_data_dir": actor.dataset.relative_to(floor.place.root).as_posix(),
+        "resolution": floor.base.resolution,
+        "lora_rank": dials.lora_rank,
+        "lora_alpha": dials.lora_alpha,
+        "max_train_steps": dials.train_steps,
+        "learning_rate": dials.learning_rate,
+        "batch_size": dials.batch_size,
+        "token": actor.token,
+        "class_noun": actor.class_noun,
+        "description": f"{actor.token}, a {actor.class_noun}, learnt from one portrait",
+        "tags": ("identity", actor.class_noun),
+        "targets": dials.targets,
+        "train_text_encoder": dials.train_text_encoder,
+        "prior_weight": dials.prior_weight,
+        "loss": {"weighting": "none"},
+        "choose": {"measure": dials.measure},
+        "seed": actor.seed,
+    }
+    return parse(TrainConfig, asked, source="the numbers of the run")
+
+
 def train_stage(floor: Floor, config: TrainConfig, *, dataset: Path, run: Path) -> Stage:
     """Dataset to LoRA weights."""
     from talent_factory.training.likeness.plan import measure_calls

@@ -81,8 +81,21 @@ def test_resume_by_id_and_by_path(workspace: Path, capsys: pytest.CaptureFixture
     assert talent(["--quiet", "train", "resume", TALENT_ID, "-w", str(workspace), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["resumed_from"], found["steps"]) == (2, 4)
+    assert found["kit"] == str(workspace / "talents" / "avatar" / TALENT_ID)
+    packed = (Path(found["kit"]) / "talent.json").stat().st_mtime_ns
     assert talent(["train", "resume", str(workspace / "runs" / TALENT_ID)]) == 0
-    assert "is trained" in capsys.readouterr().out
+    assert f"is ready: {found['kit']}" in capsys.readouterr().out
+    assert (Path(found["kit"]) / "talent.json").stat().st_mtime_ns == packed
+
+
+def test_a_run_in_no_workspace_is_trained_without_a_kit(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = (workspace / "runs" / TALENT_ID).rename(tmp_path / "elsewhere")
+    assert talent(["--quiet", "train", "resume", str(moved)]) == 0
+    assert "no kit" in capsys.readouterr().out
+    assert (moved / "lora.safetensors").is_file()
+    assert not (tmp_path / "talents").exists()
 
 
 def test_an_empty_workspace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

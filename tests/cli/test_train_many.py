@@ -98,7 +98,9 @@ def test_a_queue_is_checked_before_it_begins(
     empty = _config(tmp_path / "d.yaml", "d", tmp_path / "nowhere", **_SHORT)
     for other, words in ((twin, "both train"), (bad, "'lora_rank'"), (empty, "no such folder")):
         assert talent(["train", str(good), str(other), "-w", str(tmp_path)]) in (1, 2)
-        assert words in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert words in said
+        assert str(other) in said  # of several configs, which one it is
     assert not (tmp_path / "runs").exists()
 
 

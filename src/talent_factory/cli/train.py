@@ -28,7 +28,7 @@ from talent_factory.cli.train_plan import (
 )
 from talent_factory.cli.train_queue import train_all
 from talent_factory.cli.train_rate import find_learning_rate
-from talent_factory.cli.train_watch import run_folder, status_lines, stop_training, watch
+from talent_factory.cli.train_watch import run_folder, status_lines, stop_training, watch, workspace_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,24 +116,42 @@ def resume(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a stopped or killed run as it was begun; the result is the same as without a stop."""
-    from talent_factory.core.stop import graceful_stop
+    """Go on with a stopped or killed run as it was begun, and pack its kit; as if it had never stopped."""
     from talent_factory.core.workspace import workspace_from
     from talent_factory.training.devices import prepare_environment
     from talent_factory.training.runs import read_run
 
     folder = run_folder(run, workspace_from(workspace))
     # a wrong name should fail before torch is loaded, and torch reads the environment when it is
-    prepare_environment(read_run(folder).config.model_dump())
+    record = read_run(folder)
+    prepare_environment(record.config.model_dump())
+    if (place := workspace_of(folder, record.config.id)) is None:
+        _resume_alone(folder, as_json=as_json)
+        return
+    from talent_factory.pipeline import resume_kit
+    from talent_factory.training.runs import finished
+
+    with reporter() as progress:
+        kit = resume_kit(folder, workspace=place, reporter=progress)
+    result = finished(folder)
+    assert result is not None  # the kit holds its weights
+    document = {**result.model_dump(mode="json"), "kit": kit}
+    emit(
+        document,
+        as_json,
+        lambda: console().print(f"{record.config.id} is ready: {kit}", markup=False, soft_wrap=True),
+    )
+
+
+def _resume_alone(run: Path, *, as_json: bool) -> None:
+    """Train to the end what lies in no workspace: there is no place for a kit."""
+    from talent_factory.core.stop import graceful_stop
     from talent_factory.training.loop import resume as resume_run
 
     with reporter() as progress, graceful_stop() as stop:
-        result = resume_run(folder, reporter=progress, stop=stop)
-    emit(
-        result,
-        as_json,
-        lambda: console().print(_finished_text(folder, result.final_loss), markup=False, soft_wrap=True),
-    )
+        result = resume_run(run, reporter=progress, stop=stop)
+    text = f"{run} is trained, loss {result.final_loss:.4f}: {result.lora}\nit lies in no workspace: no kit"
+    emit(result, as_json, lambda: console().print(text, markup=False, soft_wrap=True))
 
 
 @app.command("status")
@@ -169,7 +187,3 @@ def status(
     if as_json:
         raise UsageError("--watch is for people", remedy="talent train status --json, again and again")
     watch(look, place.runs)
-
-
-def _finished_text(run: Path, loss: float) -> str:
-    return f"{run} is trained, loss {loss:.4f}\nnext: run the command that began it again, to pack its kit"

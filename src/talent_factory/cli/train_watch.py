@@ -28,6 +28,15 @@ def run_folder(run: str, place: Workspace) -> Path:
     return path if path.is_dir() else place.runs / check_id(run)
 
 
+def workspace_of(run: Path, talent_id: str) -> Workspace | None:
+    """The workspace whose training of `talent_id` lies in `run`, None for a run elsewhere."""
+    from talent_factory.core.workspace import Workspace
+
+    folder = run.resolve()
+    place = Workspace(folder.parent.parent)
+    return place if folder == place.runs / talent_id else None
+
+
 def stop_training(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or its id in the workspace.")],
     workspace: WorkspaceOption = None,

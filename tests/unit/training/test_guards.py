@@ -124,6 +124,12 @@ def test_the_module_that_broke_first_is_named(trainer: Trainer) -> None:
     assert blame(trainer.watch, {}) == f"first in the gradient of {name}"
 
 
+def test_a_break_everywhere_at_once_names_no_module() -> None:
+    watch = GradientWatch({f"lora_unet_{i}": (torch.full((3,), float("nan")),) for i in range(9)})
+    watch.note()
+    assert blame(watch, {}) == "in the gradients of all 9 modules at once"
+
+
 def test_a_step_that_was_skipped_is_no_break() -> None:
     parts = {"a": (torch.ones(2),), "b": (torch.tensor([float("inf")]),)}
     watch = GradientWatch(parts)
