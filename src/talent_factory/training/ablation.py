@@ -58,8 +58,8 @@ class Ablation(Record):
             return f"the picture stays the same without {self.token}: the captions may not hold it"
         if self.leak >= _BOUND * self.called:
             return (
-                f"the LoRA shows without {self.token} too ({self.leak:.3f}, with it {self.called:.3f}): "
-                "a higher prior_weight binds it to the word"
+                f"pictures change without {self.token} too, by {self.leak:.3f} where it does by "
+                f"{self.called:.3f}: a higher prior_weight binds what is learnt to the word"
             )
         return ""
 
