@@ -1,0 +1,93 @@
+"""`talent train` in two processes, as torchrun starts them: one kit, made once, from one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from talent_factory.cli.app import run as talent
+from talent_factory.training import runs
+
+
+def _config(folder: Path, **keys: object) -> Path:
+    images = folder / "images"
+    images.mkdir()
+    for index in range(4):
+        Image.new("RGB", (64, 64), (40 * index, 90, 200 - 40 * index)).save(images / f"{index}.png")
+        (images / f"{index}.txt").write_text("portrait of someone_x robot", "utf-8")
+    values = {
+        "id": "avatar.identity.together", "kind": "lora", "sdx_version": "1.5", "base_model": "mini",
+        "train_data_dir": str(images), "resolution": 128, "token": "someone_x", "class_noun": "robot",
+        "device": "cpu", "sample_every": 0, "lora_rank": 2, "max_train_steps": 3, "learning_rate": 1e-3,
+        "batch_size": 2, **keys,
+    }  # fmt: skip
+    path = folder / "config.yaml"
+    path.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items()), "utf-8")
+    return path
+
+
+def _started(config: Path, place: Path) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of both processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "talent_factory.cli.app",
+        "--quiet",
+        "train",
+        str(config),
+        "-w",
+        str(place),
+    ]
+    children = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        return [
+            (child.returncode, *texts) for child in children for texts in [child.communicate(timeout=200)]
+        ]
+    finally:
+        for child in children:
+            child.kill()
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_kit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = _config(tmp_path)
+    first, second = _started(config, tmp_path)
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert "avatar.identity.together is ready" in first[1]
+    assert second[1] == ""  # the first one speaks for both
+    run = tmp_path / "runs" / "avatar.identity.together"
+    assert [line["step"] for line in runs.read_losses(run)] == [1, 2, 3]
+    assert talent(["kit", "validate", "avatar.identity.together", "-w", str(tmp_path)]) == 0
+    # nothing is left to do: the second process is let go without a training
+    assert [code for code, *_ in _started(config, tmp_path)] == [0, 0]
+
+
+@pytest.mark.slow
+def test_both_refuse_what_cannot_be_trained(tmp_path: Path) -> None:
+    config = _config(tmp_path, train_data_dir=str(tmp_path / "nowhere"))
+    for code, _, errors in _started(config, tmp_path):
+        assert code == 1
+        assert "no such folder" in errors
