@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from talent_factory.core.plan import Plan, PlanStep, duration
 from talent_factory.core.records import Record
 from talent_factory.training.arithmetic import BASE_ALONE, Adaption, Work
+from talent_factory.training.cpu import SECOND_COPIES
 from talent_factory.training.devices import (
     DeviceFacts,
     Pace,
@@ -46,7 +47,7 @@ class Memory(Record):
     """Bytes at the peak, by what needs them."""
 
     weights: int
-    """UNet, text encoders and autoencoder."""
+    """The UNet with its packed copies, and text encoders and autoencoder where they stay."""
     network: int
     """LoRA with its gradients, average and optimiser state."""
     activations: int
@@ -55,13 +56,11 @@ class Memory(Record):
     """What encoding and drawing need instead of activations; they never happen together."""
     process: int
     """Libraries and driver."""
-    loading: int = 0
-    """On a processor: pages of the UNet's file, which stand in memory beside the weights made from them."""
 
     @property
     def total(self) -> int:
         """The peak."""
-        return self.weights + self.network + self.process + max(self.activations, self.pictures, self.loading)
+        return self.weights + self.network + self.process + max(self.activations, self.pictures)
 
 
 class Fit(Record):
@@ -118,8 +117,7 @@ class Fit(Record):
         )
         parts = (
             f"  weights {size(part.weights)}, LoRA and optimiser {size(part.network)}, "
-            f"activations {size(part.activations)} or pictures {size(part.pictures)} "
-            f"or loading {size(part.loading)}, "
+            f"activations {size(part.activations)} or pictures {size(part.pictures)}, "
             f"process {size(part.process)}"
         )
         time = (
@@ -221,9 +219,17 @@ def predict_memory(job: Job, *, kind: Literal["cpu", "cuda", "mps"]) -> Memory:
     unet, texts = job.unet(job.adaption), job.texts()
     trains_text = config.train_text_encoder
     picture = job.shape.picture_work(height=config.resolution, width=config.resolution)
-    weights = unet.parameters * _WEIGHT_BYTES[config.precision]
     # text encoders and autoencoder stay in fp32
-    weights += 4 * (sum(work.parameters for work in texts) + picture.parameters)
+    others = 4 * (sum(work.parameters for work in texts) + picture.parameters)
+    draws = bool(config.sample_interval or config.choose.measure)
+    stay = trains_text or (draws and kind != "cuda")
+    weights = unet.parameters * _WEIGHT_BYTES[config.precision]
+    if kind == "cpu":
+        weights += int(SECOND_COPIES * weights)
+    pictures = (0 if stay else others) + 4 * _PICTURE_COPIES * picture.largest_decoding
+    if not draws:  # pictures are encoded before the UNet is read
+        pictures = max(0, others + 4 * _PICTURE_COPIES * picture.largest_encoding - weights)
+    weights += others if stay else 0
     adapted = unet.network_parameters + (sum(work.network_parameters for work in texts) if trains_text else 0)
     each = 4 + 4 + _STATE_BYTES[config.optimizer.name] + (4 if config.ema is not None else 0)
     numbers = unet.kept_checkpointed if config.gradient_checkpointing else unet.kept
@@ -233,15 +239,12 @@ def predict_memory(job: Job, *, kind: Literal["cpu", "cuda", "mps"]) -> Memory:
     activations = (rows * numbers + scratch) * _COMPUTE_BYTES[config.precision]
     if trains_text:
         activations += 4 * rows * sum(work.kept for work in texts)
-    draws = config.sample_interval or config.choose.measure
-    largest = max(picture.largest_encoding, picture.largest_decoding if draws else 0)
     return Memory(
         weights=weights,
         network=adapted * each,
         activations=activations,
-        pictures=4 * _PICTURE_COPIES * largest,
+        pictures=pictures,
         process=_PROCESS[kind],
-        loading=job.shape.stored if kind == "cpu" else 0,
     )
 
 

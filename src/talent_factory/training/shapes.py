@@ -22,8 +22,6 @@ class BaseShape(Record):
     unet: dict[str, Any]
     texts: tuple[dict[str, Any], ...]
     vae: dict[str, Any]
-    stored: int
-    """Bytes of the file that the UNet is read from; of one in half precision where it is not here."""
 
     @property
     def words(self) -> int:
@@ -71,7 +69,7 @@ def base_shape(base_model: str, sdx_version: str) -> BaseShape:
         return _shape(PARTS["sdxl" if sdx_version == "xl" else "sd15"], family=_family(sdx_version))
     family = "mini" if found.form == "mini" else found.family
     try:
-        shape = _shape(parts, family=family, stored=_stored(found))
+        shape = _shape(parts, family=family)
         side = 8 * shape.pixels_per_latent
         shape.unet_work(height=side, width=side)
         shape.picture_work(height=side, width=side)
@@ -93,24 +91,11 @@ def _parts(found: FoundBase) -> Mapping[str, Config]:
     return {name: read_json(path) for name, path in files.items() if path.is_file()}
 
 
-def _stored(found: FoundBase) -> int:
-    if found.form == "checkpoint":
-        return found.path.stat().st_size
-    files = sorted((found.path / "unet").glob("*.safetensors"))
-    plain = [path for path in files if ".fp16." not in path.name]
-    return sum(path.stat().st_size for path in plain or files)
-
-
-def _shape(
-    parts: Mapping[str, Config], *, family: Literal["mini", "sd15", "sdxl"], stored: int | None = None
-) -> BaseShape:
+def _shape(parts: Mapping[str, Config], *, family: Literal["mini", "sd15", "sdxl"]) -> BaseShape:
     texts = [dict(parts[name]) for name in ("text_encoder", "text_encoder_2") if name in parts]
     if len(texts) > 1:
         texts[1]["projects"] = True  # SDXL reads the projected summary of its second encoder
-    unet = dict(parts["unet"])
-    if stored is None:
-        stored = 2 * unet_work(unet, height=8, width=8, words=1).parameters
-    return BaseShape(family=family, unet=unet, texts=tuple(texts), vae=dict(parts["vae"]), stored=stored)
+    return BaseShape(family=family, unet=dict(parts["unet"]), texts=tuple(texts), vae=dict(parts["vae"]))
 
 
 def _family(sdx_version: str) -> Literal["sd15", "sdxl"]:
