@@ -39,7 +39,11 @@ def config_page() -> str:
         for name, field in schema["properties"].items()
         if name in needed
     ]
-    optional = {name: field for name, field in schema["properties"].items() if name not in needed}
+    optional = {
+        name: _explained(field, schema["$defs"])
+        for name, field in schema["properties"].items()
+        if name not in needed
+    }
     parts += ["", "## Optional\n", *_table(optional, NEUTRAL_KEYS)]
     for name, field in optional.items():
         if "$ref" in field:
@@ -70,6 +74,13 @@ def findings_page() -> str:
 
 def _key(name: str, neutral: frozenset[str]) -> str:
     return f"`{name}`" + (" *" if name in neutral else "")
+
+
+def _explained(field: Mapping[str, Any], groups: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A field with its meaning: pydantic leaves out what the group says of itself in the same words."""
+    if "$ref" not in field or "description" in field:
+        return field
+    return {**field, "description": groups[field["$ref"].rpartition("/")[2]]["description"]}
 
 
 def _meaning(field: Mapping[str, Any]) -> str:
