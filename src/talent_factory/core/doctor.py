@@ -22,6 +22,16 @@ _REINSTALL = "install again: make venv, or pip install -c constraints.txt -e ."
 _NEEDED = {"torch": (2, 6), "diffusers": (0, 36), "transformers": (4, 56), "numpy": (2, 0), "pillow": (11, 0)}
 
 
+# What may be installed beside it, and what it is for.
+_EXTRAS = (
+    ("bitsandbytes", "optimizers", "optimizer adamw8bit"),
+    ("prodigyopt", "optimizers", "optimizer prodigy"),
+    ("schedulefree", "optimizers", "optimizer adamw-schedulefree"),
+    ("wandb", "wandb", "figures on Weights & Biases"),
+    ("tensorboard", "tensorboard", "figures on TensorBoard"),
+)
+
+
 class Finding(Record):
     """One thing that was looked at; `remedy` is empty when all is well."""
 
@@ -40,6 +50,7 @@ def run_checks(workspace: Workspace, *, deep: bool = False) -> list[Finding]:
         _python,
         _libraries,
         _heic,
+        _extras,
         _memory,
         lambda: _disk(workspace.root),
         lambda: _write_access(workspace.root),
@@ -92,6 +103,19 @@ def _heic() -> list[Finding]:
             Finding(severity="warn", subject="heic", message="HEIC portraits cannot be read", remedy=remedy)
         ]
     return [Finding(severity="ok", subject="heic", message=f"pillow-heif {version}")]
+
+
+def _extras() -> list[Finding]:
+    """Optional libraries; to do without them is fine, so none of them is a warning."""
+    findings = []
+    for name, extra, use in _EXTRAS:
+        try:
+            message, remedy = f"{metadata.version(name)}: {use}", ""
+        except metadata.PackageNotFoundError:
+            message = f"not installed; only needed for: {use}"
+            remedy = f"pip install -c constraints.txt 'talent-factory[{extra}]', if you want it"
+        findings.append(Finding(severity="ok", subject=name, message=message, remedy=remedy))
+    return findings
 
 
 def _memory() -> list[Finding]:
@@ -165,8 +189,9 @@ def _device() -> list[Finding]:
     import subprocess
 
     question = (
-        "import torch; c = torch.cuda.is_available(); "
-        "print('cuda: ' + torch.cuda.get_device_name() if c else f'cpu: {torch.get_num_threads()} threads')"
+        "import torch; c, m = torch.cuda.is_available(), torch.backends.mps.is_available(); "
+        "print('cuda: ' + torch.cuda.get_device_name() if c "
+        "else 'mps: the GPU of this Mac' if m else f'cpu: {torch.get_num_threads()} threads')"
     )
     done = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=False)
     if done.returncode != 0:

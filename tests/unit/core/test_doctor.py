@@ -42,6 +42,23 @@ def test_a_workspace_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_extras_are_named_and_nobody_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = metadata.version
+
+    def version(name: str) -> str:
+        if name == "wandb":
+            raise metadata.PackageNotFoundError(name)
+        return "0.45.5" if name == "bitsandbytes" else known(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = _by_subject(run_checks(Workspace(tmp_path)))
+    assert {"bitsandbytes", "prodigyopt", "schedulefree", "wandb"} <= found.keys()
+    assert found["bitsandbytes"].message == "0.45.5: optimizer adamw8bit"
+    assert "not installed" in found["wandb"].message
+    assert "talent-factory[wandb]" in found["wandb"].remedy
+    assert found["wandb"].severity == "ok"
+
+
 def test_missing_and_old_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         if name in ("torch", "pillow-heif"):

@@ -103,7 +103,7 @@ def test_checkpointing_only_when_needed() -> None:
     assert not _filled(CARD_12, **keys)[0].gradient_checkpointing
     assert _filled(_facts("cuda", 3.6), **keys, batch_size=1, sample_every=0)[0].gradient_checkpointing
     xl = {**keys, "sdx_version": "xl", "resolution": 1024}
-    assert _filled(_facts("cuda", 16), **xl)[0].gradient_checkpointing
+    assert _filled(_facts("cuda", 14), **xl)[0].gradient_checkpointing
     assert not _filled(CARD_140, **xl)[0].gradient_checkpointing
 
 
