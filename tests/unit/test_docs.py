@@ -17,8 +17,9 @@ import typer
 from talent_factory.cli import reference
 from talent_factory.cli.app import app
 from talent_factory.core import errors
+from talent_factory.core.workspace import Workspace
 from talent_factory.kits.findings import CODES
-from talent_factory.training.config import TrainConfig
+from talent_factory.training.config import TrainConfig, load_train_config
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -164,6 +165,38 @@ def test_sample_data_is_written_where_the_configs_look_for_it(tmp_path: Path) ->
         images = sorted(path.stem for path in folder.glob("*.png"))
         assert len(images) >= 20
         assert images == sorted(path.stem for path in folder.glob("*.txt"))
+
+
+def test_the_shortest_config_of_the_guide_is_enough(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "training.md").read_text("utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    (text,) = [block for block in blocks if block.startswith("id:")]
+    path = tmp_path / "ada.yaml"
+    path.write_text(text, "utf-8")
+    config = load_train_config(path, place=Workspace(tmp_path))
+    assert (config.max_train_steps, config.lora_rank, config.batch_size) == (1200, 16, 1)
+
+
+@pytest.mark.slow
+def test_a_training_is_planned_and_one_of_kohya_read(tmp_path: Path) -> None:
+    assert talent("sample", "data", folder=tmp_path).returncode == 0
+    plan = talent("train", "plan", str(ROOT / "configs/avatar/dot_kairo.yaml"), folder=tmp_path)
+    assert plan.returncode == 0, plan.stderr
+    assert "memory: fits" in plan.stdout
+    images = tmp_path / "img" / "10_ada_v woman"
+    images.mkdir(parents=True)
+    (tmp_path / "data/avatar/identity/dot_kairo/images/01.png").rename(images / "1.png")
+    command = (
+        f"accelerate launch train_network.py --train_data_dir {tmp_path}/img --resolution 512 "
+        "--pretrained_model_name_or_path runwayml/stable-diffusion-v1-5 --output_name ada "
+        "--network_module networks.lora --network_dim 16 --max_train_steps 500 --learning_rate 1e-4"
+    )
+    (tmp_path / "train_network.sh").write_text(command, "utf-8")
+    done = talent("train", "import", "train_network.sh", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (written,) = tmp_path.glob("*.yaml")
+    config = load_train_config(written, place=Workspace(tmp_path))
+    assert (config.token, config.class_noun, config.max_train_steps) == ("ada_v", "woman", 500)
 
 
 @pytest.mark.slow
