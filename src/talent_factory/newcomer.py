@@ -19,6 +19,7 @@ from talent_factory.core.workspace import Workspace, check_token
 
 PHOTOS, CONFIG, FOUND, SHEET, LORA = "photos", "config.yaml", "photos.json", "sheet.jpg", "lora"
 USUAL_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+SMALLEST = 64  # what a config may ask for; a base for trials is made for less
 _SIDES = {"1.5": 512, "xl": 1024}
 
 
@@ -108,7 +109,7 @@ def welcome(
     _check_preset(who)
     read_folder(who.photos, stray_texts=True)  # a folder without photos is told of before a missing base
     told, version, side = _base(who, need_base=need_base)
-    side = check_resolution(who.resolution or side)
+    side = check_resolution(who.resolution or max(side, SMALLEST))
     folder = place.people / who.trigger
     before = None if again else _made_before(folder, who, side)
     if before is not None:

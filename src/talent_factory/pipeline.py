@@ -16,7 +16,7 @@ from talent_factory import stages
 from talent_factory.aftermath import enter_in_registry, tell_findings
 from talent_factory.base_facts import base_facts, check_version
 from talent_factory.core.config import parse
-from talent_factory.core.errors import ConfigError, KitError
+from talent_factory.core.errors import ConfigError, KitError, TalentError
 from talent_factory.core.events import EventLog, Fanout, Reporter, SilentReporter
 from talent_factory.core.files import clear_leftovers
 from talent_factory.core.plan import Plan
@@ -198,6 +198,7 @@ def train_kit(
     *,
     workspace: Workspace | None = None,
     choices: Mapping[str, str] | None = None,
+    replace: bool = False,
     reporter: Reporter | None = None,
     stop: StopSignal | None = None,
 ) -> Path:
@@ -205,8 +206,8 @@ def train_kit(
 
     `choices` says `preset` or `quality` in the config's stead. Goes on with an interrupted training, and does
     nothing when nothing changed. Of several processes that a launcher started, the first does this and the
-    others train with it. Raises ResumeRefused when the last training of this id had another config or
-    dataset.
+    others train with it. When the last training of this id had another config or dataset it is put aside
+    and kept with `replace`; without, ResumeRefused says so.
     """
     place = workspace or workspace_from()
     config = load_train_config(config_path, choices=choices, place=place)
@@ -218,8 +219,8 @@ def train_kit(
             help_out(place.runs / config.id, stop=signal)
         return place.talents / config.id
     records = _records(place, config.id)
-    with exclusive(records), _stoppable(stop) as signal, leading():
-        floor = _floor(place, options, reporter, signal)
+    with _remedy_for(config_path), exclusive(records), _stoppable(stop) as signal, leading():
+        floor = _floor(place, options, reporter, signal, replace=replace)
         _sweep(place, records)
         return _kit(floor, StageBook(place.root, records, floor.reporter, signal), config)
 
@@ -365,6 +366,16 @@ def _sweep(place: Workspace, *folders: Path) -> None:
     """Clear what killed runs left half-written where this one writes."""
     for folder in (place.talents, place.datasets, *folders):
         clear_leftovers(folder)
+
+
+@contextmanager
+def _remedy_for(config: Path) -> Iterator[None]:
+    """Within this context the command that an error names is the one for `config`."""
+    try:
+        yield
+    except TalentError as error:
+        error.remedy = error.remedy.replace("talent train CONFIG", f"talent train {config}")
+        raise
 
 
 @contextmanager

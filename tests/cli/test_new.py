@@ -74,6 +74,10 @@ def test_the_whole_way_ends_in_the_registry(tmp_path: Path, capsys: pytest.Captu
     assert (row["name"], row["steps"], row["images"], row["notes"]) == ("zwx", 2, 5, "first try")
     assert talent([*command, "--resolution", "64"]) == 0  # and again: nothing is done
     assert "prepared before" in capsys.readouterr().out
+    # other steps are another training: the one before is put aside, not in the way
+    assert talent([*command, "--resolution", "64", "--steps", "3"]) == 0
+    assert "max_train_steps was 2 and is 3" in capsys.readouterr().err
+    assert (tmp_path / "w" / "runs" / "avatar.identity.zwx.old1").is_dir()
 
 
 def test_notes_can_be_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from talent_factory.core.errors import BaseError, DatasetError, UsageError
 from talent_factory.core.workspace import Workspace
 from talent_factory.newcomer import CONFIG, Newcomer, consent_of, plan_newcomer, welcome
 from talent_factory.training.config import load_train_config
+from talent_factory.training.families.random_base import make_random_base
 
 
 @pytest.fixture
@@ -155,3 +156,9 @@ def test_a_note_among_the_photos_is_no_caption(tmp_path: Path, place: Workspace)
 def test_a_folder_without_photos_is_told_of_before_a_missing_base(tmp_path: Path, place: Workspace) -> None:
     with pytest.raises(DatasetError, match="no such folder"):
         welcome(_who(tmp_path, photos=tmp_path / "nowhere", base="nobody/no-such-model"), place=place)
+
+
+def test_a_base_for_trials_is_asked_for_the_smallest_size(tmp_path: Path, place: Workspace) -> None:
+    base = make_random_base(tmp_path / "base", kind="tiny")
+    made = welcome(_who(tmp_path, base=str(base), preset="fast", steps=3), place=place)
+    assert load_train_config(made.config, place=place).resolution == made.resolution == 64

@@ -116,13 +116,20 @@ def _dry_run(who: Newcomer, place: Workspace, *, as_json: bool) -> None:
 
 def _train(greeted: Welcome, place: Workspace, *, export: Path | None, notes: str) -> dict[str, object]:
     """Train, pack, export, enter in the registry."""
+    from talent_factory.cli.train_plan import announce
+    from talent_factory.core.config import load_yaml
     from talent_factory.kits.export import export_lora
     from talent_factory.kits.registry import update_registry
     from talent_factory.newcomer import LORA
+    from talent_factory.training.devices import prepare_environment
+
+    prepare_environment(load_yaml(greeted.config))  # before anything loads torch
     from talent_factory.pipeline import train_kit
 
     with reporter() as progress:
-        kit = train_kit(greeted.config, workspace=place, reporter=progress)
+        announce(greeted.config, place, {}, fresh=False, listener=progress)
+        # other options are another training; the one before is kept beside it
+        kit = train_kit(greeted.config, workspace=place, replace=True, reporter=progress)
     folders = [greeted.folder / LORA, *([export] if export else [])]
     files = [export_lora(kit, folder, name=greeted.token)[0] for folder in folders]
     update_registry(place.root, place.talents, notes={greeted.talent_id: notes} if notes else None)

@@ -32,7 +32,7 @@ if deed == "busy":
     sys.exit(1)
 if deed == "broken":
     print("error: the data is bad", file=sys.stderr)
-    print(json.dumps({"error": {"kind": "DatasetError", "message": "the data is bad"}}))
+    print(json.dumps({"error": {"kind": "DatasetError", "message": "the data is bad", "remedy": "mend it"}}))
     sys.exit(1)
 if deed == "torn":
     print("Segmentation something", file=sys.stderr)
@@ -83,6 +83,7 @@ def test_a_killed_child_starts_again_and_the_others_go_on(tmp_path: Path) -> Non
     first, second, third = _run(tasks)
     assert (first.state, first.starts, first.kit) == ("done", 2, str(tmp_path / "a" / "kit"))
     assert (second.state, second.starts, second.message) == ("failed", 1, "the data is bad")
+    assert (second.remedy, Path(second.log).is_file()) == ("mend it", True)
     assert (third.state, third.starts) == ("done", 1)
 
 

@@ -53,7 +53,10 @@ class Imported(Record):
 
     def text(self) -> str:
         """The YAML file: the config, and above it what it does otherwise than the original."""
-        odd = [f"{note.key} {note.value}: {note.text}" for note in self.of("differs", "unknown", "missing")]
+        odd = [
+            f"{note.key} {note.value}".rstrip() + f": {note.text}"
+            for note in self.of("differs", "unknown", "missing")
+        ]
         head = [f"Imported from {Path(self.source).name}, a {self.form} of kohya's sd-scripts."]
         head += ["What is otherwise here:", *(f"- {line}" for line in odd)] if odd else []
         return config_text(self.config, head=head)
