@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from talent_factory.report.content import ChoiceContent, ChoiceRow, SheetCell
+from talent_factory.report.content import ChoiceContent, ChoiceRow, LossPoint, SheetCell
 from talent_factory.training.likeness import book
 from talent_factory.training.likeness.records import Choice, MeasurePlan, Score
+from talent_factory.training.runs import read_losses, read_validation
 
 _MAX_ROWS = 10
 _MAX_COLUMNS = 8
@@ -47,6 +48,21 @@ def gather_choice(run: Path) -> ChoiceContent | None:
         references=len(plan.references),
         pictures=len(plan.subject),
         command=shlex.join(["talent", "train", "choose", str(run), "--step"]) + " STEP",
+        loss=loss_points(run),
+        validation=validation_points(run),
+    )
+
+
+def loss_points(run: Path) -> tuple[LossPoint, ...]:
+    """The loss of each step of a run."""
+    return tuple(LossPoint(step=int(row["step"]), loss=row["loss"]) for row in read_losses(run))
+
+
+def validation_points(run: Path) -> tuple[LossPoint, ...]:
+    """The loss on held-out images, where a run has any."""
+    return tuple(
+        LossPoint(step=int(row["step"]), loss=float(row["validation"]))  # type: ignore[arg-type]
+        for row in read_validation(run)
     )
 
 

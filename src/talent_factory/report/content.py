@@ -97,6 +97,8 @@ class ChoiceContent(Record):
     references: int
     pictures: int
     command: str
+    loss: tuple[LossPoint, ...] = ()
+    validation: tuple[LossPoint, ...] = ()
 
 
 class ReportContent(Record):
@@ -112,6 +114,8 @@ class ReportContent(Record):
     mixes: tuple[MixRow, ...] = ()
     style_name: str = ""
     loss: tuple[LossPoint, ...] = ()
+    validation: tuple[LossPoint, ...] = ()
+    """The loss on images that were held out, where there were any."""
     choice: ChoiceContent | None = None
     highlights: tuple[NamedText, ...] = ()
     facts: tuple[NamedText, ...] = ()

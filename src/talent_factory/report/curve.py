@@ -1,4 +1,4 @@
-"""The loss curve as inline SVG: every step in a light line, the trend in a strong one."""
+"""The loss curve as inline SVG: steps in a light line, the trend in a strong one, held-out images dotted."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ def ticks(low: float, high: float, *, count: int = 4) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def loss_curve(points: Sequence[LossPoint]) -> Markup:
-    """An accessible SVG of the loss; an empty string for fewer than two steps."""
+def loss_curve(points: Sequence[LossPoint], validation: Sequence[LossPoint] = ()) -> Markup:
+    """An accessible SVG of the loss, and of that on held-out images; empty for fewer than two steps."""
     if len(points) < 2:
         return Markup("")
     points = _thinned(points)
     trend = smooth([point.loss for point in points], width=max(1.0, len(points) / 30))
     ordered = sorted(point.loss for point in points)
     # a few wild steps must not press the curve flat: the axis ends at the 99th percentile and clips the rest
-    top = max(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], *trend) * 1.05 or 1.0
+    usual = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+    top = max(usual, *trend, *(point.loss for point in validation)) * 1.05 or 1.0
     first, last = points[0].step, max(points[-1].step, points[0].step + 1)
 
     def place(step: float, loss: float) -> tuple[float, float]:
@@ -62,6 +63,8 @@ def loss_curve(points: Sequence[LossPoint]) -> Markup:
     summary = (
         f"Loss from step {first} to {points[-1].step}: the trend goes from {trend[0]:.3f} to {trend[-1]:.3f}."
     )
+    if validation:
+        summary += f" On held-out images it goes from {validation[0].loss:.3f} to {validation[-1].loss:.3f}."
     end_x, end_y = strong[-1]
     parts = [
         f'<svg class="curve" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-describedby="curve-desc">',
@@ -70,6 +73,7 @@ def loss_curve(points: Sequence[LossPoint]) -> Markup:
         *_axes(first, last, top),
         f'<polyline class="raw" points="{_points(raw)}"/>',
         f'<polyline class="trend" points="{_points(strong)}"/>',
+        *_held_out([place(point.step, point.loss) for point in validation]),
         f'<circle class="end" cx="{end_x:.1f}" cy="{end_y:.1f}" r="4"/>',
         f'<text class="end-label" x="{end_x - 8:.1f}" y="{end_y - 10:.1f}" text-anchor="end">',
         f"{trend[-1]:.3f}</text>",
@@ -77,6 +81,13 @@ def loss_curve(points: Sequence[LossPoint]) -> Markup:
     ]
     # every number is formatted here and the only text is escaped above
     return Markup("".join(parts))
+
+
+def _held_out(places: Sequence[tuple[float, float]]) -> list[str]:
+    if not places:
+        return []
+    dots = [f'<circle class="held" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in places]
+    return [f'<polyline class="held" points="{_points(places)}"/>', *dots]
 
 
 def _thinned(points: Sequence[LossPoint]) -> list[LossPoint]:

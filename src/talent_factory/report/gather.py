@@ -13,10 +13,9 @@ from talent_factory.foundry.recipe import read_recipe
 from talent_factory.foundry.scenes import EVALUATION_SCENES, MIX_LADDER, MIX_SCENES
 from talent_factory.kits.manifest import WEIGHTS_FILE, Metadata, TalentManifest, read_manifest
 from talent_factory.quality import Dials
-from talent_factory.report.choice import gather_choice
+from talent_factory.report.choice import gather_choice, loss_points, validation_points
 from talent_factory.report.content import (
     CastPicture,
-    LossPoint,
     MixCell,
     MixRow,
     NamedText,
@@ -60,7 +59,8 @@ def gather(
         mixes=_mixes(renders) if style else (),
         style_name=style.name if style else "",
         choice=gather_choice(run),
-        loss=tuple(LossPoint(step=int(row["step"]), loss=row["loss"]) for row in losses),
+        loss=loss_points(run),
+        validation=validation_points(run),
         highlights=(
             NamedText(name="training images", text=str(len(shoot.done))),
             NamedText(name="steps", text=str(len(losses))),

@@ -36,7 +36,7 @@ def render_page(content: ReportContent) -> str:
         .render(
             c=content,
             x=content.choice,
-            curve=loss_curve(content.loss),
+            curve=loss_curve(content.loss, content.validation),
             slowest=max((timing.seconds for timing in content.timings), default=0.0) or 1.0,
             total=sum(timing.seconds for timing in content.timings),
             style=Markup(style),
@@ -54,6 +54,7 @@ def write_choice_page(content: ChoiceContent, target: Path) -> Path:
         .get_template("choice_page.html.j2")
         .render(
             x=content,
+            curve=loss_curve(content.loss, content.validation),
             style=Markup(style),
             script=Markup(script),
             policy=_policy(style, script),

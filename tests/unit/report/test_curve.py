@@ -63,3 +63,17 @@ def test_the_drawing_says_what_it_shows() -> None:
 
 def test_one_point_is_no_curve() -> None:
     assert not loss_curve(points([1.0]))
+
+
+def test_the_loss_on_held_out_images_is_drawn_at_its_steps() -> None:
+    line = points([1.0, 0.5, 0.25, 0.2])
+    held = [LossPoint(step=2, loss=2.0), LossPoint(step=4, loss=1.5)]
+    plain, both = str(loss_curve(line)), str(loss_curve(line, held))
+    assert "held" not in plain
+    root = ElementTree.fromstring(both)
+    dots = [dot for dot in root.iter("circle") if dot.attrib["class"] == "held"]
+    ends = [dot for dot in root.iter("circle") if dot.attrib["class"] == "end"]
+    assert len(dots) == 2
+    assert float(dots[0].attrib["cy"]) < float(dots[1].attrib["cy"])
+    assert dots[1].attrib["cx"] == ends[0].attrib["cx"]
+    assert "held-out images it goes from 2.000 to 1.500" in both
