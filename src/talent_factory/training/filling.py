@@ -42,7 +42,7 @@ def filled(
     suggested: dict[str, Any] = {}
     reasons: list[str] = []
     if preset:
-        named = preset_keys(preset, images=images)
+        named = preset_keys(preset, images=images, given=data.keys())
         suggested, reasons = dict(named.values), [*named.reasons]
     base, version = str(data.get("base_model", "")), str(data.get("sdx_version", "1.5"))
     mini = base == "mini"

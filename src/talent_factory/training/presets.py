@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args
 
 from talent_factory.core.config import nearest
@@ -60,16 +60,19 @@ class Chosen(Record):
     reasons: tuple[str, ...]
 
 
-def preset_keys(name: str, *, images: int) -> Chosen:
-    """What the preset `name` stands for. Raises ConfigError for a name that is none."""
+def preset_keys(name: str, *, images: int, given: Collection[str] = ()) -> Chosen:
+    """What the preset `name` stands for; the reasons leave out keys that are `given` and so not filled.
+
+    Raises ConfigError for a name that is none.
+    """
     if name not in PRESETS:
         raise ConfigError(
             f"no preset called {name[:40]!r} (nearest: {nearest(name, list(PRESETS))!r})",
             remedy=f"write preset: {', '.join(PRESETS)}",
         )
     values = dict(PRESETS[name])
-    why = [f"preset {name}: {_listed(values)}"]
-    if name == "quality" and images > 30:
+    why = [f"preset {name}: {_listed({key: value for key, value in values.items() if key not in given})}"]
+    if name == "quality" and images > 30 and "max_train_steps" not in given:
         values["max_train_steps"] = 100 * images
         why.append(f"{values['max_train_steps']} steps: {images} images, each seen a hundred times")
     return Chosen(values=values, reasons=tuple(why))

@@ -116,6 +116,14 @@ def test_a_preset_gives_way_where_the_device_cannot_follow() -> None:
     assert config.precision == "bf16" or "may not fit" in reasons
 
 
+def test_reasons_of_a_preset_leave_out_what_the_config_says_itself() -> None:
+    _, reasons = _filled(CPU, preset="quality")
+    assert "max_train_steps" in reasons
+    config, reasons = _filled(CPU, preset="quality", max_train_steps=12)
+    assert config.max_train_steps == 12
+    assert "max_train_steps" not in reasons
+
+
 def test_apple_silicon_accumulates_and_never_takes_fp16() -> None:
     for memory in (6, 12, 48):
         config, reasons = _filled(_facts("mps", memory), preset="fast")
