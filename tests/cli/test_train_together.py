@@ -64,7 +64,7 @@ def _started(config: Path, place: Path) -> list[tuple[int, str, str]]:
     ]
     try:
         return [
-            (child.returncode, *texts) for child in children for texts in [child.communicate(timeout=200)]
+            (child.returncode, *texts) for child in children for texts in [child.communicate(timeout=500)]
         ]
     finally:
         for child in children:
@@ -72,6 +72,7 @@ def _started(config: Path, place: Path) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_make_one_kit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = _config(tmp_path)
     first, second = _started(config, tmp_path)
@@ -86,6 +87,7 @@ def test_two_processes_make_one_kit(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_both_refuse_what_cannot_be_trained(tmp_path: Path) -> None:
     config = _config(tmp_path, train_data_dir=str(tmp_path / "nowhere"))
     for code, _, errors in _started(config, tmp_path):
