@@ -19,6 +19,7 @@ TalentError (1)
 ├── TrainingDiverged   the loss left the finite numbers
 ├── TrainingBroken     a check of ours found that training does not do what it says
 ├── TrainingTooLarge   the memory is too small, also for the smallest pieces
+├── DeviceLost         the GPU stopped answering
 ├── WorkspaceBusy      another process holds the lock
 ├── DiskFull           the file system took no more bytes
 ├── ResumeRefused (3)  config or data changed since the run began
@@ -132,6 +133,10 @@ class TrainingBroken(TalentError):
 
 class TrainingTooLarge(TalentError):
     """The memory does not hold even one image at a time; the last good checkpoint is kept."""
+
+
+class DeviceLost(TalentError):
+    """The GPU stopped answering in the middle of a training; the last good checkpoint is kept."""
 
 
 class WorkspaceBusy(TalentError):

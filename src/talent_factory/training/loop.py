@@ -19,7 +19,12 @@ from talent_factory.training.machine import choose_device, reproducible, this_ma
 from talent_factory.training.parallel import World, world
 from talent_factory.training.resolve import check_version, resolve_base
 from talent_factory.training.runs import RunRecord, TrainResult
-from talent_factory.training.stepdown import Execution, load_execution, with_step_down
+from talent_factory.training.stepdown import (
+    Execution,
+    load_execution,
+    naming_a_lost_device,
+    with_step_down,
+)
 from talent_factory.training.steps import run_steps
 
 
@@ -40,6 +45,7 @@ def train(
     Raises:
         ResumeRefused: `run` was begun with another config, dataset, base, torch or device.
         TrainingDiverged: the loss or its gradient left the finite numbers.
+        DeviceLost: the GPU failed; the newest checkpoint is kept.
         Cancelled: `stop` was requested; a checkpoint is saved.
         WorkspaceBusy: another process trains in `run`.
         DatasetError, BaseError, DiskFull: as their names say; nothing finished is lost.
@@ -152,7 +158,8 @@ def _train(
             reporter = Fanout(EventLog(run / runs.EVENTS_FILE), curves, sent, reporter)
 
         def attempt(execution: Execution) -> TrainResult:
-            return run_steps(record, run, execution=execution, world=world, reporter=reporter, stop=stop)
+            with naming_a_lost_device(run):
+                return run_steps(record, run, execution=execution, world=world, reporter=reporter, stop=stop)
 
         if world.size > 1:  # processes that step down one by one would wait for each other for ever
             return attempt(load_execution(run, record.config))

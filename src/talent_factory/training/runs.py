@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,14 @@ from pathlib import Path
 from typing import Literal, cast
 
 from talent_factory.core.errors import FileError, ResumeRefused, WorkspaceBusy
-from talent_factory.core.files import json_text, sha256_bytes, sha256_file, write_text
+from talent_factory.core.files import (
+    disk_full,
+    is_no_room,
+    json_text,
+    sha256_bytes,
+    sha256_file,
+    write_text,
+)
 from talent_factory.core.records import Record, read_record, write_record
 from talent_factory.core.workspace import exclusive
 from talent_factory.dataset.manifest import DatasetManifest, load_dataset, verify_files
@@ -194,12 +202,21 @@ class LossLog:
                 f"{path} is shorter than its checkpoint says",
                 remedy="restore it, or begin anew with: talent train CONFIG --fresh",
             )
+        self._path = path
         self._stream = open(path, "ab", buffering=0)  # noqa: SIM115
         self._stream.truncate(size)
 
     def append(self, step: int, values: Mapping[str, float]) -> None:
-        """Add the values of one finished step; floats are written so that they read back exactly."""
-        self._stream.write(json.dumps({"step": step, **values}).encode() + b"\n")
+        """Add the values of one finished step; floats read back exactly. Raises DiskFull."""
+        line = json.dumps({"step": step, **values}).encode() + b"\n"
+        try:
+            written = self._stream.write(line)
+            if written != len(line):  # a disk that fills up takes what still fits, without an error
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if is_no_room(error):
+                raise disk_full(self._path, error) from error
+            raise
 
     def settle(self) -> int:
         """Bring all lines to the disk and return the length to put into a checkpoint."""

@@ -204,7 +204,7 @@ def warm_up() -> None:
     _ = transformers.CLIPTextModelWithProjection
 
 
-def forked(work: Callable[[], None]) -> int:
+def forked(work: Callable[[], object]) -> int:
     """Run `work` in a forked child and return its process id; the child never comes back here.
 
     The child has one torch thread and a silent stdout, and exits with 0, or with 1 after a traceback.

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from talent_factory.core.errors import TalentError, TrainingTooLarge
+from talent_factory.core.errors import DeviceLost, TalentError, TrainingTooLarge
 from talent_factory.core.events import Reporter
 from talent_factory.core.records import Record, read_record, write_record
 from talent_factory.training.config import TrainConfig
@@ -30,6 +31,10 @@ _WORDS = (
     "alloc_failed",
     "failed to allocate",
 )
+
+
+# What drivers say when a device is gone or has failed for good; newer torch has a class for it.
+_LOST = ("cuda error", "hip error", "cudnn_status_execution_failed", "device lost", "device is lost")
 
 
 class Execution(Record):
@@ -95,6 +100,31 @@ def out_of_memory(error: BaseException) -> bool:
         return False
     text = str(error).lower()
     return type(error).__name__ == "OutOfMemoryError" or any(words in text for words in _WORDS)
+
+
+def device_lost(error: BaseException) -> bool:
+    """Whether `error` says that the device itself has failed, so that this process cannot use it again."""
+    if isinstance(error, TalentError) or not isinstance(error, RuntimeError) or out_of_memory(error):
+        return False
+    text = str(error).lower()
+    return type(error).__name__ == "AcceleratorError" or any(words in text for words in _LOST)
+
+
+@contextmanager
+def naming_a_lost_device(run: Path) -> Iterator[None]:
+    """Raise DeviceLost, one line with the way to go on, for what a driver says when a device is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not device_lost(error):
+            raise
+        kept = sorted(path.name for path in (run / "checkpoints").glob("step_*"))
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DeviceLost(
+            f"the device stopped answering ({said}); the last good checkpoint is "
+            f"{f'{run}/checkpoints/{kept[-1]}' if kept else 'none yet'}",
+            remedy=f"talent train resume {run} once the device is back (nvidia-smi lists it; else restart)",
+        ) from error
 
 
 def with_step_down(

@@ -19,6 +19,7 @@ from talent_factory.core.errors import (
     Cancelled,
     ConfigError,
     DatasetError,
+    DeviceLost,
     DiskFull,
     FileError,
     ResumeRefused,
@@ -210,6 +211,47 @@ def test_weights_that_are_no_numbers_are_never_kept(
     with pytest.raises(TrainingDiverged, match=r"no finite numbers.*step_00000002"):
         loop.train(make_config(), dataset=dataset, run=tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / runs.CHECKPOINTS).iterdir()] == ["step_00000002"]
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [torch.AcceleratorError("CUDA error: unspecified launch failure"), RuntimeError("HIP error: gone")],
+)
+def test_a_lost_device_is_one_line_and_goes_on_from_the_last_checkpoint(
+    make_config: MakeConfig,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: RuntimeError,
+) -> None:
+    whole = loop.train(make_config(), dataset=dataset, run=tmp_path / "whole")
+    step = Engine.step
+
+    def failing(engine: Engine, number: int) -> None:
+        if number == 3:
+            raise lost
+        step(engine, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "step", failing)
+        with pytest.raises(DeviceLost, match=r"^the device stopped .*step_00000002\n  try: talent train res"):
+            loop.train(make_config(), dataset=dataset, run=tmp_path / "run")
+    result = loop.resume(tmp_path / "run")
+    assert (result.resumed_from, result.lora_sha256) == (2, whole.lora_sha256)
+
+
+def test_a_disk_that_fills_up_within_a_line_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = runs.LossLog(tmp_path / "loss.jsonl", size=0)
+
+    class Short:
+        def write(self, line: bytes) -> int:
+            return len(line) - 1
+
+    stream = log._stream
+    monkeypatch.setattr(log, "_stream", Short())
+    with pytest.raises(DiskFull, match=r"loss\.jsonl"):
+        log.append(1, {"loss": 0.5})
+    stream.close()
 
 
 def test_an_edited_record_is_refused(make_config: MakeConfig, dataset: Path, tmp_path: Path) -> None:
