@@ -134,7 +134,7 @@ class ChooseKeys(Record):
         description="Who reports the figures: another encoder than the one that chooses.",
     )
     confidence: float = Field(
-        0.8,
+        0.55,
         gt=0.5,
         lt=1.0,
         description="An earlier checkpoint stands while the best beats it in a smaller share of resamples.",

@@ -118,9 +118,7 @@ class Study:
         )
         for weight, drawn in pictures.items():
             book.write_sheet(book.sheet_path(self._run, choice.step, weight), drawn.all)
-        weight, sweep = choose_weight(
-            swept, by_step[0], seed=self.plan.seed, confidence=self._config.choose.confidence
-        )
+        weight, sweep = choose_weight(swept, by_step[0], seed=self.plan.seed)
         choice = choice.model_copy(
             update={
                 "default_weight": weight,

@@ -77,7 +77,7 @@ def test_the_earliest_of_equals_is_chosen() -> None:
         item.model_copy(update={"identity": tuple(np.roll(item.identity, index).tolist())})
         for index, item in enumerate(steps)
     ]
-    choice = choose([BASE, *noisy], seed=1)
+    choice = choose([BASE, *noisy], seed=1, confidence=0.8)
     assert choice.step == 200
     assert choice.best_step in (200, 300, 400)
     assert choice.last_step == 400
