@@ -25,7 +25,7 @@ def _convolutions() -> nn.Sequential:
 def test_packed_convolutions_are_the_convolutions(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("talent_factory.training.cpu._SECOND_COPIES", 1.0)
+    monkeypatch.setattr("talent_factory.training.cpu.SECOND_COPIES", 1.0)
     plain = _convolutions().to(dtype)
     packed = copy.deepcopy(plain)
     x = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(1)).to(dtype)

@@ -37,7 +37,7 @@ def test_mini_folder_and_file_are_told_apart(base_folder: Path, tmp_path: Path) 
     found = resolve_base(str(file))
     assert (found.family, found.resolution()) == ("sdxl", 64)
     assert found.revision() == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert found.kit_folder is None
+    assert found.kit_folder == file
     assert resolve_base(str(base_folder)).kit_folder == base_folder
     assert not found.large
 
