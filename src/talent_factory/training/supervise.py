@@ -36,6 +36,7 @@ class Supervisor:
             check_clip(values["grad_norm"], float(engine.clipped), config.max_grad_norm)
         if self._made == FLOW_STEPS and engine.watch is not None:
             remark = check_flow(engine.watch)
+            engine.watch = None  # a norm for each tensor is 4 % of a step of the embedded base
             if remark:
                 self._reporter.message(remark)
 
