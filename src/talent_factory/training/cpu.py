@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 # A pack for the backward pass is a second copy; of a large model only the layers that gain most get one.
 SECOND_COPIES = 0.15
+# A small model may have all its packs: they are little beside what a process holds anyway.
+_ALWAYS_BYTES = 1 << 25
 # Below this, laying weights out anew costs little beside the arithmetic.
 _LARGE_BYTES = 1 << 25
 
@@ -93,7 +95,7 @@ def pack_convolutions(
     sizes: dict[nn.Module, tuple[int, ...]] = {}
     with _recording(chosen, sizes):
         run_once()
-    room = SECOND_COPIES * sum(parameter.nbytes for parameter in model.parameters())
+    room = max(_ALWAYS_BYTES, SECOND_COPIES * sum(own.nbytes for own in model.parameters()))
     packed = 0
     for conv in sorted(
         (conv for conv in chosen if conv in sizes), key=lambda conv: _order(conv, sizes[conv])

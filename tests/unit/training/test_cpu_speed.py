@@ -25,7 +25,6 @@ def _convolutions() -> nn.Sequential:
 def test_packed_convolutions_are_the_convolutions(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("talent_factory.training.cpu.SECOND_COPIES", 1.0)
     plain = _convolutions().to(dtype)
     packed = copy.deepcopy(plain)
     x = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(1)).to(dtype)
@@ -47,7 +46,8 @@ def test_packed_convolutions_are_the_convolutions(
     torch.testing.assert_close(packed(other), plain(other), **tolerance)
 
 
-def test_packs_keep_to_their_share_and_to_what_may_be_packed() -> None:
+def test_packs_keep_to_their_share_and_to_what_may_be_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("talent_factory.training.cpu._ALWAYS_BYTES", 0)
     model = _convolutions()
     x = torch.randn(1, 8, 8, 8)
     assert pack_convolutions(model, lambda: model(x), leave=set(model)) == 0
