@@ -137,8 +137,14 @@ def test_sdxl_names_mean_the_modules_that_diffusers_has() -> None:
     ours = {f"{name}.alpha": name for name in expected_modules("sdxl") if name.startswith("lora_unet_")}
     mapped = _maybe_map_sgm_blocks_to_diffusers(dict(ours), SimpleNamespace(layers_per_block=2))
     names = {name.removesuffix(".alpha") for name in mapped}
+    layers = {
+        "conv1": "in_layers.2",
+        "conv2": "out_layers.3",
+        "time_emb_proj": "emb_layers.1",
+        "conv_shortcut": "skip_connection",
+    }
     parts = [("samplers_0_op", "samplers_0_conv")] + [
-        (new.replace(".", "_"), old) for old, new in keys._STABILITY_PARTS.items()
+        (new.replace(".", "_"), old) for old, new in layers.items()
     ]
     for old, new in (("input_", "down_"), ("middle_", "mid_"), ("output_", "up_"), *parts):
         names = {name.replace(old, new) for name in names}
