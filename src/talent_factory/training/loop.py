@@ -54,14 +54,7 @@ def train(
         processes.any(True)  # those that only help hear that a training begins
         if processes.first:
             begin_or_check(config, dataset=dataset, run=run, cache=cache or run / "cache")
-        processes.wait()
-        return _train(
-            runs.read_run(run),
-            run,
-            world=processes,
-            reporter=reporter or SilentReporter(),
-            stop=stop or StopSignal(),
-        )
+        return _train(run, world=processes, reporter=reporter, stop=stop)
 
 
 def resume(run: Path, *, reporter: Reporter | None = None, stop: StopSignal | None = None) -> TrainResult:
@@ -69,21 +62,13 @@ def resume(run: Path, *, reporter: Reporter | None = None, stop: StopSignal | No
     runs.read_run(run)  # before the lock, which would make the folder of a mistyped path
     with world() as processes, _alone(run, processes):
         processes.any(True)
-        processes.wait()
-        return _train(
-            runs.read_run(run),
-            run,
-            world=processes,
-            reporter=reporter or SilentReporter(),
-            stop=stop or StopSignal(),
-        )
+        return _train(run, world=processes, reporter=reporter, stop=stop)
 
 
 def join(run: Path, *, stop: StopSignal) -> None:
     """Train with the first of several processes, which has just begun or gone on with `run`."""
     with world() as processes:
-        processes.wait()
-        _train(runs.read_run(run), run, world=processes, reporter=SilentReporter(), stop=stop)
+        _train(run, world=processes, reporter=SilentReporter(), stop=stop)
 
 
 def _alone(run: Path, processes: World) -> AbstractContextManager[None]:
@@ -134,10 +119,12 @@ def _begin(config: TrainConfig, *, dataset: Path, run: Path, cache: Path) -> Non
     runs.write_run(run, record)
 
 
-def _train(
-    record: RunRecord, run: Path, *, world: World, reporter: Reporter, stop: StopSignal
-) -> TrainResult:
+def _train(run: Path, *, world: World, reporter: Reporter | None, stop: StopSignal | None) -> TrainResult:
     """Train what is still to do; the caller holds the run's lock."""
+    world.wait()  # the first may only now have written what the others read
+    record = runs.read_run(run)
+    reporter = reporter or SilentReporter()
+    stop = stop or StopSignal()
     ended = runs.finished(run)
     if ended is not None:
         return ended

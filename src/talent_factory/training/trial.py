@@ -115,6 +115,11 @@ def peak_memory() -> int:
 
     if torch.cuda.is_available() and torch.cuda.max_memory_reserved():
         return int(torch.cuda.max_memory_reserved())
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # ru_maxrss would also count the process that started this one
+        line = next(line for line in status.read_text("ascii").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
     try:
         import resource
     except ImportError:  # Windows

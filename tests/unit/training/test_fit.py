@@ -231,7 +231,10 @@ def _measured(job: Job, precision: str) -> int:
 
 
 def _expected(job: Job) -> float:
-    """The prediction for the measured process, which packs nothing and loads the UNet alone."""
+    """The prediction for the measured process, which packs nothing and loads the UNet alone.
+
+    Without samples to draw, text encoder and autoencoder are no part of the weights.
+    """
     memory = predict_memory(job, kind="cpu")
     unet = memory.weights / 1.15
     return unet + memory.network + memory.activations + memory.process
@@ -242,13 +245,13 @@ def _expected(job: Job) -> float:
 @pytest.mark.parametrize(
     ("keys", "precision"),
     [
-        ({"base_model": "mini", "resolution": 128, "precision": "fp32"}, "float32"),
-        ({"resolution": 256, "precision": "bf16"}, "bfloat16"),
+        ({"base_model": "mini", "resolution": 128, "precision": "fp32", "sample_every": 0}, "float32"),
+        ({"resolution": 256, "precision": "bf16", "sample_every": 0}, "bfloat16"),
     ],
 )
 def test_the_bar_holds_the_peak_of_a_real_process(keys: dict[str, Any], precision: str) -> None:
     job = _job(**keys)
-    assert _measured(job, precision) == pytest.approx(_expected(job), rel=0.3)  # it errs upwards
+    assert _measured(job, precision) == pytest.approx(_expected(job), rel=0.2)
 
 
 @pytest.mark.slow

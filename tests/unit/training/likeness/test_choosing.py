@@ -85,6 +85,11 @@ def test_the_earliest_of_equals_is_chosen() -> None:
     assert str(choice.step) in choice.reason
 
 
+def test_of_checkpoints_that_measure_the_same_the_first_is_chosen() -> None:
+    steps = [measured(100, 0.5), measured(200, 0.8), measured(300, 0.8), measured(400, 0.8)]
+    assert choose([BASE, *steps], seed=1).step == 200
+
+
 def test_a_clear_best_is_chosen_and_overfitting_is_not() -> None:
     steps = [measured(100, 0.5), measured(200, 0.85), measured(300, 0.9, 0.5), measured(400, 0.9, 0.2)]
     assert choose([BASE, *steps], seed=1).step == 200
