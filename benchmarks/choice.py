@@ -1,11 +1,11 @@
 """Does the chosen checkpoint beat the last one, and the reference loop? `python benchmarks/choice.py`.
 
-For each of ten drawn characters that the embedded base has never seen (marks and all), three LoRAs of the
-same 24 pictures and the same number of steps: the checkpoint that our trainer chooses by its measures,
-its last checkpoint, and what the reference loop of `reference_loop.py` ends with. Each draws the same
-prompts and seeds, none of which chose anything, and the attribute probe reads marks and obedience; the
-figure is their harmonic mean. Characters are done one by one, and what is done in `--folder` is not done
-again.
+For each of ten drawn characters that the embedded base has never seen (marks and all), LoRAs of the same 24
+pictures and the same number of steps: the checkpoint that our trainer chooses by its measures, at the
+strength that it recommends and at 1; its last checkpoint, also at both; and what the reference loop of
+`reference_loop.py` ends with. Each draws the same prompts and seeds, none of which chose anything, and the
+attribute probe reads marks and obedience; the figure is their harmonic mean. Characters are done one by one,
+and what is done in `--folder` is not done again.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from talent_factory.world.draw import draw_character
 PICTURES = 24
 SIDE = 128
 RATE = 8e-4
+KINDS = ("base", "reference", "last", "last_at_strength", "chosen_at_one", "chosen")
 
 
 def main() -> None:
@@ -59,13 +60,12 @@ def main() -> None:
         if not (place / "figures.json").is_file():
             write_json(place / "figures.json", one_character(number, place, options))
         done.append(read_json(place / "figures.json"))
-        told = {
-            name: round(done[-1][name]["harmonic"], 3) for name in ("base", "reference", "last", "chosen")
-        }
-        print(f"character {number}: {told}, chosen step {done[-1]['chosen_step']}", flush=True)
+        told = {name: round(done[-1][name]["harmonic"], 3) for name in KINDS}
+        one = done[-1]
+        print(f"character {number}: {told}, step {one['chosen_step']} at {one['strength']}", flush=True)
     means = {
         name: {key: round(statistics.fmean(one[name][key] for one in done), 4) for key in done[0][name]}
-        for name in ("base", "reference", "last", "chosen")
+        for name in KINDS
     }
     held = means["chosen"]["harmonic"] >= max(means["last"]["harmonic"], means["reference"]["harmonic"])
     record(
@@ -76,6 +76,7 @@ def main() -> None:
             "renders_each": options.renders,
             "means": means,
             "chosen_steps": [one["chosen_step"] for one in done],
+            "strengths": [one["strength"] for one in done],
             "targets": {"chosen harmonic": ">= last and >= reference"},
             "held": held,
             "each": done,
@@ -110,7 +111,7 @@ def one_character(number: int, place: Path, options: argparse.Namespace) -> dict
         "checkpoint_every": max(1, options.steps // options.checkpoints),
         "keep_checkpoints": options.checkpoints + 1,
         "validation": {"share": 0.125},
-        "choose": {"measure": True, "weights": (1.0,)},
+        "choose": {"measure": True},
     }
     for trainer, out in (("ours", work.out), ("reference-cached", place / "reference" / "run")):
         out.parent.mkdir(parents=True)
@@ -118,24 +119,36 @@ def one_character(number: int, place: Path, options: argparse.Namespace) -> dict
     choice = read_choice(work.out)
     if choice is None:
         raise SystemExit(f"{work.out} was not measured")
+    last, chosen = candidate_path(work.out, choice.last_step), candidate_path(work.out, choice.measured_step)
+    strength = choice.default_weight
     files = {
-        "base": None,
-        "reference": next((place / "reference" / "run").glob("*.safetensors")),
-        "last": candidate_path(work.out, choice.last_step),
-        "chosen": candidate_path(work.out, choice.measured_step),
+        "base": (None, 1.0),
+        "reference": (next((place / "reference" / "run").glob("*.safetensors")), 1.0),
+        "last": (last, 1.0),
+        "last_at_strength": (last, strength),
+        "chosen_at_one": (chosen, 1.0),
+        "chosen": (chosen, strength),
     }
-    figures: dict[str, Any] = {
-        name: read_lora(file, who, token=token, renders=options.renders) for name, file in files.items()
-    }
+    read: dict[tuple[Path | None, float], dict[str, float]] = {}
+    for file, weight in dict.fromkeys(files.values()):
+        read[file, weight] = read_lora(file, who, token=token, renders=options.renders, weight=weight)
     reported = None if choice.report is None else choice.report.model_dump(mode="json")
-    return {**figures, "chosen_step": choice.measured_step, "marks": marks_of(who), "own_report": reported}
+    return {
+        **{name: read[key] for name, key in files.items()},
+        "chosen_step": choice.measured_step,
+        "strength": strength,
+        "marks": marks_of(who),
+        "own_report": reported,
+    }
 
 
-def read_lora(file: Path | None, who: Character, *, token: str, renders: int) -> dict[str, float]:
-    """Draw with a LoRA (None: the base) and let the probe read marks and obedience."""
+def read_lora(
+    file: Path | None, who: Character, *, token: str, renders: int, weight: float = 1.0
+) -> dict[str, float]:
+    """Draw with a LoRA (None: the base) at a strength and let the probe read marks and obedience."""
     base = load_base("mini")
     if file is not None:
-        merge(base, file)
+        merge(base, file, weight)
     asked = asks(renders, seed=77)
     prompts = [ask.prompt(f"a {token} {who.kind}") for ask in asked]
     seeds = list(range(31_000, 31_000 + renders))
@@ -148,11 +161,11 @@ def read_lora(file: Path | None, who: Character, *, token: str, renders: int) ->
     }
 
 
-def merge(base: Base, file: Path) -> None:
+def merge(base: Base, file: Path, strength: float) -> None:
     """Add a LoRA file in our form or in diffusers' into the UNet's weights."""
     tensors = load_file(file)
     if not any(name.startswith("unet.") for name in tensors):
-        merge_into(base.unet, tensors)
+        merge_into(base.unet, tensors, strength)
         return
     for name, down in tensors.items():
         path, found, _ = name.removeprefix("unet.").partition(".lora_A.")
