@@ -12,6 +12,7 @@ from pathlib import Path
 
 from record import record
 
+from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient, load_kit
 from talent_factory.foundry.mix import mixed
 from talent_factory.training.families import load_base
@@ -38,7 +39,7 @@ def main() -> None:
     seeds = list(range(12_000, 12_000 + len(prompts)))
     drawing = {"steps": options.steps, "guidance": options.guidance or base.guidance, "batch": 16}
     untrained = likeness(probe, sample(base, prompts=prompts, seeds=seeds, **drawing), asked)
-    with mixed(base, [Ingredient(kit=kit, weight=options.weight)]):
+    with mixed(base, Mix(ingredients=(Ingredient(kit=kit, weight=options.weight),))):
         trained = likeness(probe, sample(base, prompts=prompts, seeds=seeds, **drawing), asked)
     held = trained.marks >= 0.8 and untrained.marks <= 0.2 and trained.obeyed >= 0.75
     record(

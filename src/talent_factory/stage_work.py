@@ -147,6 +147,7 @@ def make_kit(
     The weights are packed first, into the run, so that the recipe inside each example names the very bytes
     that are shipped; then the kit is packed again around the examples.
     """
+    from talent_factory.foundry.blend import Mix
     from talent_factory.foundry.discover import Ingredient, load_kit
     from talent_factory.foundry.render import open_base, render
     from talent_factory.kits.pack import pack_kit
@@ -161,7 +162,7 @@ def make_kit(
     use = Ingredient(kit=kit, weight=spec.default_weight)
     examples, model = run / "examples", open_base(base.name)
     with atomic_folder(examples) as folder:
-        made = render(model, order, ingredients=[use], out=folder, reporter=reporter)
+        made = render(model, order, mix=Mix(ingredients=(use,)), out=folder, reporter=reporter)
     pack_kit(
         _with_trigger(spec, model, use, order, reporter),
         lora=run / LORA_FILE,
@@ -275,6 +276,7 @@ def make_renders(
     `kits` are the folders of the identity and, perhaps, the style. Raises KitError when they do not go
     together.
     """
+    from talent_factory.foundry.blend import Mix
     from talent_factory.foundry.discover import Ingredient, load_kit
     from talent_factory.foundry.render import open_base, render
     from talent_factory.foundry.scenes import mix_shots
@@ -288,18 +290,16 @@ def make_renders(
     own = Ingredient(kit=identity, weight=identity.manifest.default_weight)
     order = _order(evaluation(token, class_noun, seeds=dials.seeds_per_scene, seed=seed), dials)
     with atomic_folder(out) as folder:
-        render(model, order, ingredients=(), out=folder / "base", reporter=reporter)
-        render(model, order, ingredients=[own], out=folder / "kit", reporter=reporter)
+        render(model, order, mix=Mix(), out=folder / "base", reporter=reporter)
+        render(model, order, mix=Mix(ingredients=(own,)), out=folder / "kit", reporter=reporter)
         if style is None:
             return
         for number, (of_identity, of_style) in enumerate(MIX_LADDER):
             triggers = (token if of_identity else None, style.manifest.token if of_style else None)
             shots = mix_shots(triggers[0], class_noun, triggers[1], seed=seed)
             pair = ((identity, of_identity), (style, of_style))
-            use = [Ingredient(kit=kit, weight=weight) for kit, weight in pair if weight]
-            render(
-                model, _order(shots, dials), ingredients=use, out=folder / f"mix_{number}", reporter=reporter
-            )
+            mix = Mix(ingredients=tuple(Ingredient(kit=kit, weight=weight) for kit, weight in pair if weight))
+            render(model, _order(shots, dials), mix=mix, out=folder / f"mix_{number}", reporter=reporter)
 
 
 def _order(shots: Sequence[SceneShot], dials: Dials) -> RenderOrder:

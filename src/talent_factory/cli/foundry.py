@@ -123,7 +123,7 @@ def _render(
             listener.message(f"note: {session.warning}")
         images, sheet = shoot(session, out=folder, reporter=listener)
     result = {
-        "kits": [{"id": use.kit.id, "weight": use.weight} for use in session.ingredients],
+        "kits": [{"id": use.kit.id, "weight": use.weight} for use in session.mix.ingredients],
         "images": images,
         "sheet": sheet,
         "warning": session.warning,

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import Field, model_validator
+
 from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.files import sha256_file
 from talent_factory.core.records import Record
@@ -41,10 +43,24 @@ class Kit(Record):
 
 
 class Ingredient(Record):
-    """One kit of a mix and its weight; 0 leaves the base as it is, negative weights push away."""
+    """One kit of a mix and its weight; 0 leaves the base as it is, negative weights push away.
+
+    `blocks` are factors for parts of the model such as ("down", 0.5), ("up.1", 0.0), ("te", 1.0) or
+    ("all", 0.0): the most exact name decides, and what none names counts fully. The kit acts in the sampling
+    steps whose middle lies between the shares `begin` and `end`.
+    """
 
     kit: Kit
     weight: float
+    blocks: tuple[tuple[str, float], ...] = ()
+    begin: float = Field(default=0.0, ge=0, lt=1)
+    end: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> Ingredient:
+        if self.begin >= self.end:
+            raise ValueError("begin must be less than end")
+        return self
 
 
 def find_kits(root: Path, *, base_folder: Path | None = None) -> tuple[Kit, ...]:
@@ -75,21 +91,38 @@ def load_kit(root: Path, talent_id: str, *, base_folder: Path | None = None) -> 
 
 
 def read_ingredient(text: str, root: Path, *, base_folder: Path | None = None) -> Ingredient:
-    """`ID` or `ID:WEIGHT` as typed on a command line; without a weight the kit's own default counts.
+    """`ID`, `ID:WEIGHT`, `ID:WEIGHT@BEGIN-END` as typed; without a weight the kit's own default counts.
 
-    Raises UsageError when the weight is no number from -2 to 2, else what `load_kit` raises.
+    Raises UsageError when the weight is no number from -2 to 2 or the shares of the steps are none, else what
+    `load_kit` raises.
     """
-    talent_id, colon, number = text.partition(":")
+    named, at, span = text.partition("@")
+    talent_id, colon, number = named.partition(":")
     kit = load_kit(root, talent_id, base_folder=base_folder)
-    if not colon:
-        return Ingredient(kit=kit, weight=kit.manifest.default_weight)
-    try:
-        weight = float(number)
-    except ValueError:
-        weight = float("nan")
+    weight = _weight(number, talent_id) if colon else kit.manifest.default_weight
+    begin, end = _span(span, named) if at else (0.0, 1.0)
+    return Ingredient(kit=kit, weight=weight, begin=begin, end=end)
+
+
+def _weight(number: str, talent_id: str) -> float:
+    weight = _number(number)
     if not -2.0 <= weight <= 2.0:
         raise UsageError(f"{number!r} is no weight from -2 to 2", remedy=f"write {talent_id}:0.8")
-    return Ingredient(kit=kit, weight=weight)
+    return weight
+
+
+def _span(text: str, named: str) -> tuple[float, float]:
+    begin, end = (_number(part) for part in text.partition("-")[::2])
+    if not 0.0 <= begin < end <= 1.0:
+        raise UsageError(f"{text!r} is no part of the steps", remedy=f"write {named}@0.3-1")
+    return begin, end
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def check_same_base(ingredients: Sequence[Ingredient]) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from talent_factory.core.errors import KitError
+from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient, check_same_base
 from talent_factory.training.lora import merge_into
 
@@ -57,22 +58,33 @@ def _layer(tensors: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor, fl
     return down, up.float(), 1.0 if alpha is None else float(alpha) / down.shape[0]
 
 
-@contextmanager
-def mixed(base: Base, ingredients: Sequence[Ingredient]) -> Iterator[None]:
-    """Within this context `base` draws with all ingredients; after it, every weight has its old bits again.
+class Mixture:
+    """Kits merged into a base: the weights that each sampling step wants are put in place before it."""
 
-    The order of the ingredients makes no difference, not even in the last bit. Raises KitError when kits are
-    for different bases or do not fit this one; then nothing was changed.
+    def __init__(self, mix: Mix) -> None:
+        self.steady = mix.steady
+        """Whether all steps want the same weights: then layers may be packed for a whole batch."""
+
+    def before_step(self, index: int, steps: int) -> None:
+        """Make the weights right for step `index` of `steps`; nothing is done when they already are."""
+
+
+@contextmanager
+def mixed(base: Base, mix: Mix) -> Iterator[Mixture]:
+    """Within this context `base` draws with the kits of `mix`; after it, every weight has its old bits again.
+
+    The order of the kits makes no difference, not even in the last bit. Raises KitError when kits are for
+    different bases or do not fit this one; then nothing was changed.
     """
-    check_same_base(ingredients)
-    ordered = sorted(ingredients, key=lambda ingredient: (ingredient.kit.sha256, ingredient.weight))
+    check_same_base(mix.ingredients)
+    ordered = sorted(mix.ingredients, key=lambda ingredient: (ingredient.kit.sha256, ingredient.weight))
     parts = [(_read(ingredient), ingredient.weight) for ingredient in ordered]
     tensors, weight = parts[0] if _lengths_alone(parts) else (combine(parts), 1.0)
     with ExitStack() as merges:
         for prefix, module in base.modules():
             merged = merge_into(module, tensors, weight, prefix=prefix, name=base.lora_name)
             merges.enter_context(merged)
-        yield
+        yield Mixture(mix)
 
 
 def _lengths_alone(parts: Sequence[tuple[Mapping[str, Tensor], float]]) -> bool:

@@ -23,11 +23,14 @@ _MAX_CHUNK_CHARS = 64 * 1024
 
 
 class KitUse(Record):
-    """One kit in a mix: which bytes, and how strongly."""
+    """One kit in a mix: which bytes, how strongly, in which blocks and in which share of the steps."""
 
     id: str
     sha256: str
     weight: float
+    blocks: tuple[tuple[str, float], ...] = ()
+    begin: float = 0.0
+    end: float = 1.0
 
 
 class RenderRecipe(Record):
@@ -48,6 +51,8 @@ class RenderRecipe(Record):
     base: str
     base_revision: str
     kits: tuple[KitUse, ...] = ()
+    projection: float = 0.0
+    switch: bool = False
     batch: int = 1
     version: str
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.events import Reporter
 from talent_factory.core.files import write_bytes
 from talent_factory.core.records import Record
+from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient
 from talent_factory.foundry.recipe import KitUse, RenderRecipe, encode_png
 from talent_factory.training.resolve import resolve_base
@@ -76,10 +76,8 @@ def open_base(name_or_path: str) -> Base:
     return base
 
 
-def render(
-    base: Base, order: RenderOrder, *, ingredients: Sequence[Ingredient], out: Path, reporter: Reporter
-) -> tuple[Path, ...]:
-    """Render every shot with the ingredients merged into `base`; returns the paths `out/NNN.png` in order.
+def render(base: Base, order: RenderOrder, *, mix: Mix, out: Path, reporter: Reporter) -> tuple[Path, ...]:
+    """Render every shot with the kits of `mix` merged into `base`; returns the paths `out/NNN.png` in order.
 
     The base leaves this function bit for bit as it came. Raises KitError when a kit is for another base or
     revision, UsageError when a size is no multiple of 8.
@@ -87,12 +85,12 @@ def render(
     from talent_factory.foundry.mix import mixed
     from talent_factory.training.sampler import sample
 
-    _check_revision(base, ingredients)
+    _check_revision(base, mix)
     width, height = order.size or (base.resolution, base.resolution)
     if width % 8 or height % 8 or not (8 <= width <= 4096 and 8 <= height <= 4096):
         raise UsageError(f"size {width}x{height} is not possible", remedy="use multiples of 8 up to 4096")
     paths: list[Path] = []
-    with mixed(base, ingredients):
+    with mixed(base, mix) as mixture:
         for start in range(0, len(order.shots), order.batch):
             shots = order.shots[start : start + order.batch]
             images_BHWC = sample(
@@ -104,9 +102,10 @@ def render(
                 guidance=_guidance(base, order),
                 size=(height, width),
                 batch=order.batch,
+                before_step=mixture.before_step,
             )
             for shot, image_HWC in zip(shots, images_BHWC, strict=True):
-                recipe = _recipe(base, order, shot, ingredients, (width, height), len(shots))
+                recipe = _recipe(base, order, shot, mix, (width, height), len(shots))
                 path = out / image_name(len(paths) + 1)
                 write_bytes(path, encode_png(image_HWC, recipe))
                 paths.append(path)
@@ -118,7 +117,7 @@ def _recipe(
     base: Base,
     order: RenderOrder,
     shot: Shot,
-    ingredients: Sequence[Ingredient],
+    mix: Mix,
     size: tuple[int, int],
     batch: int,
 ) -> RenderRecipe:
@@ -133,18 +132,26 @@ def _recipe(
         height=size[1],
         base=Path(base.name).name,
         base_revision=base.revision,
-        kits=tuple(KitUse(id=i.kit.id, sha256=i.kit.sha256, weight=i.weight) for i in ingredients),
+        kits=tuple(_use(ingredient) for ingredient in mix.ingredients),
+        projection=mix.projection,
+        switch=mix.switch,
         batch=batch,
         version=__version__,
     )
+
+
+def _use(ingredient: Ingredient) -> KitUse:
+    kit = ingredient.kit
+    plain = {"blocks": ingredient.blocks, "begin": ingredient.begin, "end": ingredient.end}
+    return KitUse(id=kit.id, sha256=kit.sha256, weight=ingredient.weight, **plain)
 
 
 def _guidance(base: Base, order: RenderOrder) -> float:
     return base.guidance if order.guidance is None else order.guidance
 
 
-def _check_revision(base: Base, ingredients: Sequence[Ingredient]) -> None:
-    for kit in (ingredient.kit for ingredient in ingredients):
+def _check_revision(base: Base, mix: Mix) -> None:
+    for kit in (ingredient.kit for ingredient in mix.ingredients):
         if kit.base_revision not in (None, base.revision):
             raise KitError(
                 f"{kit.id} was trained on another base than {base.name}",

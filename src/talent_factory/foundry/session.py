@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from talent_factory.core.config import parse
 from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.events import Reporter
 from talent_factory.core.files import atomic_path, json_text, sha256_bytes
-from talent_factory.foundry.discover import Ingredient, check_same_base, read_ingredient, strength_warning
+from talent_factory.foundry.blend import Mix
+from talent_factory.foundry.discover import check_same_base, read_ingredient, strength_warning
 from talent_factory.foundry.recipe import read_recipe
 from talent_factory.foundry.render import RenderOrder, image_name, open_base, render
 from talent_factory.foundry.sheets import contact_sheet
@@ -24,19 +26,20 @@ class Session:
     """A checked render command: which base, which kits at which weights, which images."""
 
     base: str
-    ingredients: tuple[Ingredient, ...]
+    mix: Mix
     order: RenderOrder
 
     @property
     def key(self) -> str:
         """A short name that other kits, weights, prompts or numbers would change."""
-        uses = [[use.kit.sha256, use.weight] for use in self.ingredients]
-        return sha256_bytes(json_text([self.base, uses, self.order.model_dump()]).encode())[:12]
+        uses = [[use.kit.sha256, use.model_dump(exclude={"kit"})] for use in self.mix.ingredients]
+        ways = self.mix.model_dump(exclude={"ingredients"})
+        return sha256_bytes(json_text([self.base, uses, ways, self.order.model_dump()]).encode())[:12]
 
     @property
     def warning(self) -> str:
         """A remark about the mix, or an empty text."""
-        return strength_warning(self.ingredients)
+        return strength_warning(self.mix.ingredients)
 
 
 def prepare(
@@ -47,9 +50,11 @@ def prepare(
     prompts: Sequence[str],
     seeds: Sequence[int],
     options: Mapping[str, object],
+    mixing: Mapping[str, object] = MappingProxyType({}),
 ) -> Session:
-    """Check a command: `kits` as `ID` or `ID:WEIGHT` below `root`, the rest as in `RenderOrder`.
+    """Check a command: `kits` as `read_ingredient` takes them below `root`, `options` as in `RenderOrder`.
 
+    `mixing` are the further fields of `Mix`, such as `projection`.
     Without prompts the first kit's own are used. Raises UsageError, BaseError or KitError; loads no model.
     """
     found = resolve_base(base)
@@ -66,7 +71,8 @@ def prepare(
     shots = [{"prompt": prompt, "seed": seed} for prompt in chosen for seed in seeds]
     asked = {**options, "shots": shots}
     order = parse(RenderOrder, asked, source="the command", remedy="talent render --help")
-    return Session(base=base, ingredients=ingredients, order=order)
+    mix = parse(Mix, {**mixing, "ingredients": ingredients}, source="the mix", remedy="talent mix --help")
+    return Session(base=base, mix=mix, order=order)
 
 
 def shoot(session: Session, *, out: Path, reporter: Reporter) -> tuple[tuple[Path, ...], Path]:
@@ -76,7 +82,7 @@ def shoot(session: Session, *, out: Path, reporter: Reporter) -> tuple[tuple[Pat
     """
     _refuse_foreign(out, len(session.order.shots))
     model = open_base(session.base)
-    images = render(model, session.order, ingredients=session.ingredients, out=out, reporter=reporter)
+    images = render(model, session.order, mix=session.mix, out=out, reporter=reporter)
     pictures = [
         (f"{shot.seed}  {shot.prompt}", path) for shot, path in zip(session.order.shots, images, strict=True)
     ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def kit_trigger(
         return None
     return ablate(
         base,
-        adapted=lambda: mixed(base, [use]),
+        adapted=lambda: mixed(base, Mix(ingredients=(use,))),
         bare=nullcontext,
         token=token,
         prompts=chosen,

@@ -17,7 +17,7 @@ Pictures = NDArray[np.uint8]
 """(N, H, W, 3)."""
 Embed = Callable[[Pictures], NDArray[np.float32]]
 """Pictures to (N, D)."""
-Context = Callable[[], AbstractContextManager[None]]
+Context = Callable[[], AbstractContextManager[object]]
 
 # One level of 255: two renders that differ by less look alike to everybody.
 _VISIBLE = 1.0 / 255.0

@@ -12,6 +12,8 @@ from torch import Tensor
 from talent_factory.training.families.port import Base, join_texts
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
+BeforeStep = Callable[[int, int], None]
+"""Hears the index of the step to come, from 0, and the number of steps."""
 
 
 def model_sigmas(alphas_cumprod: Tensor) -> Tensor:
@@ -43,14 +45,18 @@ def sigma_to_timestep(alphas_cumprod: Tensor, sigma: Tensor) -> Tensor:
     return (high - 1 + ((log_sigma - below) / (above - below)).clamp(0, 1)).float()
 
 
-def dpmpp_2m(model: Denoiser, x_BCHW: Tensor, sigmas: Tensor) -> Tensor:
+def dpmpp_2m(
+    model: Denoiser, x_BCHW: Tensor, sigmas: Tensor, before_step: BeforeStep | None = None
+) -> Tensor:
     """DPM-Solver++(2M) in the data-prediction form: (B, C, H, W).
 
-    `model(x, sigma)` gives the denoised x. Source: Lu et al. 2022 (arXiv:2211.01095), algorithm 2, in the
-    variables of k-diffusion `sample_dpmpp_2m`.
+    `model(x, sigma)` gives the denoised x; `before_step` hears the step's index and how many there are.
+    Source: Lu et al. 2022 (arXiv:2211.01095), algorithm 2, in the variables of k-diffusion `sample_dpmpp_2m`.
     """
     previous: Tensor | None = None
     for i in range(len(sigmas) - 1):
+        if before_step is not None:
+            before_step(i, len(sigmas) - 1)
         denoised = model(x_BCHW, sigmas[i])
         if sigmas[i + 1] == 0:
             return denoised
@@ -82,11 +88,13 @@ def sample(
     guidance: float = 5.0,
     size: tuple[int, int] | None = None,
     batch: int = 8,
+    before_step: BeforeStep | None = None,
 ) -> NDArray[np.uint8]:
     """Render one image for each prompt and seed: (B, H, W, 3) uint8, RGB.
 
     `size` is (height, width) in pixels, the base's own side when None. A LoRA takes part when it is attached
-    to or merged into the base's modules. Guidance 1 skips the unconditional half (Ho & Salimans 2022).
+    to or merged into the base's modules; `before_step` may change it from step to step, but in the text
+    encoders, which read a prompt once. Guidance 1 skips the unconditional half (Ho & Salimans 2022).
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
@@ -98,7 +106,7 @@ def sample(
         chosen = list(prompts[start : start + batch])
         noise = initial_noise(seeds[start : start + batch], shape).to(base.device)
         model = _guided(base, chosen, negative=negative, guidance=guidance)
-        latents = dpmpp_2m(model, noise * (sigmas[0] ** 2 + 1.0).sqrt(), sigmas)
+        latents = dpmpp_2m(model, noise * (sigmas[0] ** 2 + 1.0).sqrt(), sigmas, before_step)
         images.extend(to_uint8(base.decode(latents)))
     if not images:
         return np.zeros((0, height, width, 3), np.uint8)

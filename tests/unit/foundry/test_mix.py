@@ -12,6 +12,7 @@ from torch import Tensor
 
 from foundry_maker import IDENTITY, add_kit
 from talent_factory.core.errors import KitError
+from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient, Kit, load_kit
 from talent_factory.foundry.mix import combine, mixed
 from talent_factory.training.families.port import Base
@@ -28,6 +29,10 @@ def lora(rank: int, alpha: float, seed: int, *, shape: tuple[int, ...] = (6, 5))
         "lora_unet_x.lora_up.weight": torch.randn((out, rank, *([1] * (len(rest) - 1))), generator=generator),
         "lora_unet_x.alpha": torch.tensor(alpha),
     }
+
+
+def together(*ingredients: Ingredient) -> Mix:
+    return Mix(ingredients=ingredients)
 
 
 def bits(base: Base) -> list[Tensor]:
@@ -72,7 +77,7 @@ def test_incomplete_and_contradicting_layers_are_refused() -> None:
 
 def test_the_base_comes_back_bit_for_bit(base: Base, identity: Kit, style: Kit) -> None:
     before = bits(base)
-    use = [Ingredient(kit=identity, weight=0.9), Ingredient(kit=style, weight=0.333)]
+    use = together(Ingredient(kit=identity, weight=0.9), Ingredient(kit=style, weight=0.333))
     with mixed(base, use):
         assert any(not torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
     assert all(torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
@@ -82,17 +87,17 @@ def test_the_base_comes_back_bit_for_bit(base: Base, identity: Kit, style: Kit) 
 
 
 def test_the_order_of_kits_does_not_matter_in_the_last_bit(base: Base, identity: Kit, style: Kit) -> None:
-    use = [Ingredient(kit=identity, weight=0.9), Ingredient(kit=style, weight=0.333)]
+    use = together(Ingredient(kit=identity, weight=0.9), Ingredient(kit=style, weight=0.333))
     with mixed(base, use):
         first = bits(base)
-    with mixed(base, use[::-1]):
+    with mixed(base, together(*use.ingredients[::-1])):
         second = bits(base)
     assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
 
 
 def test_nothing_mixed_is_the_base(base: Base, identity: Kit) -> None:
     before = bits(base)
-    for use in ([], [Ingredient(kit=identity, weight=0.0)]):
+    for use in (Mix(), together(Ingredient(kit=identity, weight=0.0))):
         with mixed(base, use):
             assert all(torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
 
@@ -103,7 +108,7 @@ def test_a_dora_kit_brings_its_lengths_and_cannot_be_mixed(
     add_kit(tmp_path, base_folder, IDENTITY, revision=base.revision, token="dot_test", dora=True)
     alone = Ingredient(kit=load_kit(tmp_path, IDENTITY, base_folder=base_folder), weight=1.0)
     before = bits(base)
-    with mixed(base, [alone]):
+    with mixed(base, together(alone)):
         layers = [layer for _, module in base.modules() for _, layer in target_layers(module)]
         assert len(layers) > 10
         for layer in layers:
@@ -112,6 +117,6 @@ def test_a_dora_kit_brings_its_lengths_and_cannot_be_mixed(
     assert all(torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
     with (
         pytest.raises(KitError, match="DoRA"),
-        mixed(base, [alone, Ingredient(kit=style, weight=0.5)]),
+        mixed(base, together(alone, Ingredient(kit=style, weight=0.5))),
     ):
         pass

@@ -10,6 +10,7 @@ from PIL import Image
 
 from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.events import SilentReporter
+from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient, Kit
 from talent_factory.foundry.recipe import read_recipe
 from talent_factory.foundry.render import RenderOrder, Shot, render
@@ -30,16 +31,16 @@ def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
 
 
 def test_the_same_order_gives_the_same_bytes(base: Base, identity: Kit, tmp_path: Path) -> None:
-    use = [Ingredient(kit=identity, weight=0.7)]
-    once = render(base, order(), ingredients=use, out=tmp_path / "a", reporter=QUIET)
-    again = render(base, order(), ingredients=use, out=tmp_path / "b", reporter=QUIET)
+    use = Mix(ingredients=(Ingredient(kit=identity, weight=0.7),))
+    once = render(base, order(), mix=use, out=tmp_path / "a", reporter=QUIET)
+    again = render(base, order(), mix=use, out=tmp_path / "b", reporter=QUIET)
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in again]
     assert [path.name for path in once] == ["001.png", "002.png"]
 
 
 def test_every_png_tells_how_it_was_made(base: Base, identity: Kit, style: Kit, tmp_path: Path) -> None:
-    use = [Ingredient(kit=identity, weight=0.7), Ingredient(kit=style, weight=0.2)]
-    paths = render(base, order("a", "b"), ingredients=use, out=tmp_path, reporter=QUIET)
+    use = Mix(ingredients=(Ingredient(kit=identity, weight=0.7), Ingredient(kit=style, weight=0.2)))
+    paths = render(base, order("a", "b"), mix=use, out=tmp_path, reporter=QUIET)
     recipes = [read_recipe(path) for path in paths]
     assert [(r.prompt, r.seed) for r in recipes] == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
     assert recipes[0].base_revision == base.revision
@@ -50,16 +51,16 @@ def test_every_png_tells_how_it_was_made(base: Base, identity: Kit, style: Kit, 
 
 
 def test_kits_and_seeds_change_the_picture(base: Base, identity: Kit, tmp_path: Path) -> None:
-    plain = render(base, order(), ingredients=[], out=tmp_path / "a", reporter=QUIET)
-    strong = [Ingredient(kit=identity, weight=2.0)]
-    with_kit = render(base, order(), ingredients=strong, out=tmp_path / "b", reporter=QUIET)
+    plain = render(base, order(), mix=Mix(), out=tmp_path / "a", reporter=QUIET)
+    strong = Mix(ingredients=(Ingredient(kit=identity, weight=2.0),))
+    with_kit = render(base, order(), mix=strong, out=tmp_path / "b", reporter=QUIET)
     assert not np.array_equal(pixels(plain[0]), pixels(with_kit[0]))
     assert not np.array_equal(pixels(plain[0]), pixels(plain[1]))
 
 
 def test_an_image_hardly_notices_its_neighbours(base: Base, tmp_path: Path) -> None:
-    together = render(base, order(seeds=(1, 2, 3)), ingredients=[], out=tmp_path / "a", reporter=QUIET)
-    alone = render(base, order(seeds=(3,), batch=1), ingredients=[], out=tmp_path / "b", reporter=QUIET)
+    together = render(base, order(seeds=(1, 2, 3)), mix=Mix(), out=tmp_path / "a", reporter=QUIET)
+    alone = render(base, order(seeds=(3,), batch=1), mix=Mix(), out=tmp_path / "b", reporter=QUIET)
     assert np.abs(pixels(together[2]) - pixels(alone[0])).max() <= 2
 
 
@@ -69,15 +70,15 @@ def test_a_kit_of_another_base_is_refused(base: Base, identity: Kit, tmp_path: P
     manifest = identity.manifest.model_copy(update={"metadata": metadata})
     stranger = Ingredient(kit=identity.model_copy(update={"manifest": manifest}), weight=1)
     with pytest.raises(KitError, match="another base"):
-        render(base, order(), ingredients=[stranger], out=tmp_path, reporter=QUIET)
+        render(base, order(), mix=Mix(ingredients=(stranger,)), out=tmp_path, reporter=QUIET)
 
 
 def test_sizes_are_multiples_of_eight(base: Base, tmp_path: Path) -> None:
     wide = order(seeds=(1,)).model_copy(update={"size": (48, 32)})
-    (path,) = render(base, wide, ingredients=[], out=tmp_path, reporter=QUIET)
+    (path,) = render(base, wide, mix=Mix(), out=tmp_path, reporter=QUIET)
     assert pixels(path).shape == (32, 48, 3)
     with pytest.raises(UsageError, match="30x32"):
-        render(base, wide.model_copy(update={"size": (30, 32)}), ingredients=[], out=tmp_path, reporter=QUIET)
+        render(base, wide.model_copy(update={"size": (30, 32)}), mix=Mix(), out=tmp_path, reporter=QUIET)
 
 
 def test_a_session_takes_the_kits_prompts_and_lays_a_sheet(
