@@ -157,6 +157,17 @@ def _sdxl() -> Modules:
     )
 
 
+def base_configs(base: str | Path) -> Mapping[str, Mapping[str, Any]]:
+    """Return the configurations that decide the modules of a base: `unet`, `text_encoder`, `text_encoder_2`.
+
+    `base` is as in `expected_modules`; raises OSError, KeyError or StrictJsonError when a folder has none.
+    """
+    if base in ("sd15", "sdxl"):
+        parts = ("unet", "text_encoder", "text_encoder_2")
+        return dict(zip(parts, (unet_config(str(base)), *text_configs(str(base))), strict=False))
+    return _configs(MINI_FOLDER if base == "mini" else Path(base))
+
+
 def unet_config(base: str) -> Mapping[str, Any]:
     """Return the UNet configuration that decides the modules of "sd15" or "sdxl"; KeyError for others."""
     return {"sd15": _SD15_UNET, "sdxl": _SDXL_UNET}[base]

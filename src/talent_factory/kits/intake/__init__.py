@@ -1,0 +1,3 @@
+"""Take kits in: archives, kit folders, and LoRA files of other programs, none of them trusted."""
+
+from __future__ import annotations
