@@ -52,6 +52,11 @@ class Workspace:
         return self.root / "people"
 
     @property
+    def personas(self) -> Path:
+        """Saved mixes, one file `ID.json` each."""
+        return self.root / "personas"
+
+    @property
     def cache(self) -> Path:
         """What can be computed again; safe to delete."""
         return self.root / "cache"

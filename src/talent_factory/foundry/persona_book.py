@@ -1,0 +1,194 @@
+"""The personas of a workspace: list, read and write them, and make one of kits, sliders and words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from talent_factory.core.config import parse
+from talent_factory.core.errors import KitError, TalentError, UsageError
+from talent_factory.core.workspace import exclusive
+from talent_factory.foundry.blend import Mix
+from talent_factory.foundry.discover import Ingredient, check_same_base, read_ingredient
+from talent_factory.foundry.persona import (
+    Persona,
+    PersonaKit,
+    check_persona_id,
+    read_persona,
+    revised,
+    write_persona,
+)
+from talent_factory.foundry.persona_draw import check_base, find_base, finish_of, template_of
+from talent_factory.foundry.persona_field import DIALS
+from talent_factory.kits.index import kit_folders
+from talent_factory.training.resolve import resolve_base
+
+
+@dataclass(frozen=True)
+class Dial:
+    """A slider as asked for: the kits at its ends as typed (`ID` or `ID:WEIGHT`), and where it stands."""
+
+    low: str
+    high: str
+    value: float = 0.5
+
+
+def persona_path(folder: Path, persona_id: str) -> Path:
+    """The file of a persona. Raises UsageError for a text that is no id."""
+    return folder / f"{check_persona_id(persona_id)}.json"
+
+
+def load_persona(folder: Path, persona_id: str) -> Persona:
+    """The persona `folder/ID.json`.
+
+    Raises UsageError when there is none, naming the nearest, or when the file is of another persona;
+    FileError or ConfigError when it cannot be used.
+    """
+    path = persona_path(folder, persona_id)
+    if not path.exists():
+        near = difflib.get_close_matches(persona_id, persona_ids(folder), n=1, cutoff=0.5)
+        remedy = f"did you mean {near[0]}?" if near else "talent persona list shows what there is"
+        raise UsageError(f"there is no persona {persona_id} in {folder}", remedy=remedy)
+    persona = read_persona(path)
+    if persona.id != persona_id:
+        raise UsageError(f"{path} is the persona {persona.id}", remedy=f"call the file {persona.id}.json")
+    return persona
+
+
+def persona_ids(folder: Path) -> list[str]:
+    """The names of all persona files, sorted; whether they can be read is another question."""
+    return sorted(path.stem for path in folder.glob("*.json") if not path.name.startswith("."))
+
+
+def list_personas(folder: Path) -> list[tuple[str, Persona | TalentError]]:
+    """All personas by id; in the place of one that cannot be used stands why."""
+    found: list[tuple[str, Persona | TalentError]] = []
+    for name in persona_ids(folder):
+        try:
+            found.append((name, load_persona(folder, name)))
+        except TalentError as error:
+            found.append((name, error))
+    return found
+
+
+def add_persona(folder: Path, persona: Persona, *, replace: bool = False) -> Path:
+    """Write a new persona and return its file. Raises UsageError when it exists and shall stay."""
+    path = persona_path(folder, persona.id)
+    with exclusive(folder):
+        if path.exists() and not replace:
+            raise UsageError(
+                f"there is a persona {persona.id} already",
+                remedy=f"talent persona set {persona.id} changes it; --replace makes it anew",
+            )
+        write_persona(path, persona)
+    return path
+
+
+def change_persona(folder: Path, persona_id: str, changes: Mapping[str, Any]) -> Persona:
+    """Write a persona with other fields, as its next version, and return it; raises as `revised`."""
+    with exclusive(folder):
+        before = load_persona(folder, persona_id)
+        after = revised(before, changes, remedy="talent persona set --help")
+        if after != before:
+            write_persona(persona_path(folder, persona_id), after)
+    return after
+
+
+def compose(
+    persona_id: str,
+    kits: Sequence[str],
+    *,
+    root: Path,
+    base: str = "mini",
+    dials: Mapping[str, Dial] | None = None,
+    mixing: Mapping[str, object] | None = None,
+    words: Mapping[str, Any] | None = None,
+) -> Persona:
+    """A persona of kits below `root`, each as `ID`, `ID:WEIGHT` or `ID:WEIGHT@BEGIN-END`.
+
+    `dials` add the kits at their ends; `mixing` are further fields of `Mix`, `words` of `Persona`. Prompts
+    and finish come from the first identity where none are given. Raises UsageError, BaseError or KitError.
+    """
+    check_persona_id(persona_id)
+    found, base_use = find_base(base, None, persona_id=persona_id)
+    ends = {name: (dial.low, dial.high) for name, dial in (dials or {}).items()}
+    texts = [*kits, *(text for pair in ends.values() for text in pair)]
+    uses = {text: read_ingredient(text, root, base_folder=found.kit_folder) for text in texts}
+    for use in uses.values():
+        check_base(use.kit, found)
+    check_same_base(list(uses.values()))
+    given = {name: value for name, value in (words or {}).items() if value not in (None, "", (), [], {})}
+    fields = {
+        **_from_identity(list(uses.values())),
+        **given,
+        **Mix(**dict(mixing or {})).model_dump(exclude={"ingredients"}),
+        "id": persona_id,
+        "base": base_use.model_dump(),
+        "kits": [PersonaKit.of(use).model_dump() for use in uses.values()],
+        "sliders": {
+            name: {"low": uses[low].kit.id, "high": uses[high].kit.id, "value": (dials or {})[name].value}
+            for name, (low, high) in ends.items()
+        },
+    }
+    return parse(Persona, fields, source=f"persona {persona_id}", remedy="talent persona new --help")
+
+
+def _from_identity(uses: Sequence[Ingredient]) -> dict[str, Any]:
+    """Prompts, negatives and finish of the first identity, or of the first kit without one."""
+    if not uses:
+        raise UsageError(
+            "a persona needs a kit", remedy="talent persona new ID --identity avatar.identity.NAME"
+        )
+    kit = next((use.kit for use in uses if use.kit.manifest.is_identity), uses[0].kit)
+    negatives = [kit.manifest.negatives or "", *kit.prompts.negative_prompts]
+    templates = dict.fromkeys(template_of(prompt, kit) for prompt in kit.prompts.positive_prompts)
+    return {
+        "prompts": list(templates),
+        "negatives": ", ".join(dict.fromkeys(text for text in negatives if text)),
+        "finish": finish_of(kit),
+    }
+
+
+def accept(persona: Persona, *, root: Path, base: str | None = None, kits: bool = False) -> dict[str, Any]:
+    """The changes that take another base, or the kits as they are now; raises KitError or BaseError.
+
+    Whoever takes them gives up what the persona drew before.
+    """
+    changes: dict[str, Any] = {}
+    if base is not None:
+        _, use = find_base(base, None, persona_id=persona.id)
+        changes["base"] = use.model_dump()
+    if kits:
+        found = resolve_base(base or persona.base.name)
+        fresh = []
+        for kit in persona.kits:
+            now = read_ingredient(kit.id, root, base_folder=found.kit_folder).kit
+            check_base(now, found)
+            fresh.append(kit.model_copy(update={"sha256": now.sha256}).model_dump())
+        changes["kits"] = fresh
+    return changes
+
+
+def well_known_dial(name: str, value: float, *, root: Path) -> Dial:
+    """The kits of a dial of Persona Foundry, out of those that lie below `root`.
+
+    Raises UsageError for a name it does not have, KitError when one of the kits is missing.
+    """
+    if name not in DIALS:
+        raise UsageError(
+            f"the ends of slider {name[:40]!r} are not known", remedy=f"--slider {name}=LOW_ID,HIGH_ID"
+        )
+    here = {path.name for path in kit_folders(root)} if root.is_dir() else set()
+    ends = []
+    for candidates in DIALS[name]:
+        match = next((talent_id for talent_id in candidates if talent_id in here), None)
+        if match is None:
+            raise KitError(
+                f"slider {name} needs the kit {candidates[0]}, which is not in {root}",
+                remedy=f"talent kit import it, or name others: --slider {name}=LOW_ID,HIGH_ID",
+            )
+        ends.append(match)
+    return Dial(low=ends[0], high=ends[1], value=value)
