@@ -68,7 +68,7 @@ def test_the_whole_way_ends_in_the_registry(tmp_path: Path, capsys: pytest.Captu
     told = json.loads(capsys.readouterr().out)
     assert Path(told["kit"]).is_dir()
     for folder in (tmp_path / "w" / "people" / "zwx" / "lora", tmp_path / "webui"):
-        assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json", ".png"}
+        assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json", ".txt", ".png"}
     assert talent(["kit", "registry", "-w", str(tmp_path / "w"), "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["name"], row["steps"], row["images"], row["notes"]) == ("zwx", 2, 5, "first try")

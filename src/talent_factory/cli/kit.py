@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit, printable
+from talent_factory.cli.kit_export import export, prompt, subject
 from talent_factory.cli.kit_registry import registry
+from talent_factory.cli.kit_sign import keygen, sign, trust, verify
 
 if TYPE_CHECKING:
     from talent_factory.kits.findings import KitReport
@@ -61,6 +63,13 @@ def index(
 
 
 app.command("registry")(registry)
+app.command("export")(export)
+app.command("prompt")(prompt)
+app.command("subject")(subject)
+app.command("keygen")(keygen)
+app.command("sign")(sign)
+app.command("verify")(verify)
+app.command("trust")(trust)
 
 
 @app.command("list")

@@ -118,7 +118,7 @@ def _train(greeted: Welcome, place: Workspace, *, export: Path | None, notes: st
     """Train, pack, export, enter in the registry."""
     from talent_factory.cli.train_plan import announce
     from talent_factory.core.config import load_yaml
-    from talent_factory.kits.export import export_lora
+    from talent_factory.kits.export import export_kit
     from talent_factory.kits.registry import update_registry
     from talent_factory.newcomer import LORA
     from talent_factory.training.devices import prepare_environment
@@ -131,7 +131,9 @@ def _train(greeted: Welcome, place: Workspace, *, export: Path | None, notes: st
         # other options are another training; the one before is kept beside it
         kit = train_kit(greeted.config, workspace=place, replace=True, reporter=progress)
     folders = [greeted.folder / LORA, *([export] if export else [])]
-    files = [export_lora(kit, folder, name=greeted.token)[0] for folder in folders]
+    files = [
+        export_kit(kit, target="a1111", out=folder, name=greeted.token).files[0].path for folder in folders
+    ]
     update_registry(place.root, place.talents, notes={greeted.talent_id: notes} if notes else None)
     return {"kit": kit, "lora": files[0], "exported": files[1:]}
 

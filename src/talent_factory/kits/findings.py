@@ -30,6 +30,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "size": "size_mb is not the size of weights.safetensors",
         "digest": "a file is not the one whose sha256 the manifest states",
         "digest-missing": "the manifest states no sha256 for a file",
+        "signature": "the kit is not as it was when it was signed, or SIGNATURE.json is no signature",
         "base-unknown": "the base that the kit names cannot be looked up",
         "base-mismatch": "the weights belong to a base other than the manifest says",
         "weights-truncated": "weights.safetensors ends too early",

@@ -21,6 +21,8 @@ from talent_factory.kits.header import ITEM_BYTES, HeaderError, parse_header
 from talent_factory.kits.weights import read_tensor
 
 Tensors = Mapping[str, NDArray[Any]]
+# No more of the tensors' bytes counts for kohya's old hash.
+LEGACY_BYTES = (1 << 20) + (1 << 16)
 _TYPES: Mapping[str, tuple[str, str]] = {"fp16": ("F16", "<f2"), "fp32": ("F32", "<f4")}
 
 
@@ -47,11 +49,20 @@ def lora_bytes(tensors: Tensors, *, precision: Literal["fp16", "fp32"], words: M
     lora_down and lora_up take the precision, alpha stays single. Raises KitError when a number does not fit
     the precision or is not finite.
     """
-    encoded = [(name, *_encode(name, array, precision)) for name, array in tensors.items()]
+    return safetensors_bytes(
+        [(name, *_encode(name, array, precision)) for name, array in tensors.items()], words
+    )
+
+
+def safetensors_bytes(encoded: list[tuple[str, str, NDArray[Any]]], words: Mapping[str, str]) -> bytes:
+    """Return the file of tensors given as name, number type of the format, and an array of those very bits.
+
+    The hash of the tensors joins the header `words`.
+    """
     # larger items first, as the reference writer does, so that each tensor is aligned to its own type
-    encoded.sort(key=lambda item: (-ITEM_BYTES[item[1]], item[0]))
+    ordered = sorted(encoded, key=lambda item: (-ITEM_BYTES[item[1]], item[0]))
     position, entries, body = 0, {}, bytearray()
-    for name, dtype, array in encoded:
+    for name, dtype, array in ordered:
         entries[name] = {
             "dtype": dtype,
             "shape": list(array.shape),
@@ -60,13 +71,28 @@ def lora_bytes(tensors: Tensors, *, precision: Literal["fp16", "fp32"], words: M
         position += array.nbytes
         body += array.tobytes()
     digest = hashlib.sha256(body).hexdigest()
+    return header_bytes(words, entries, digest=digest, body_start=body[:LEGACY_BYTES]) + bytes(body)
+
+
+def header_bytes(
+    words: Mapping[str, str],
+    entries: Mapping[str, Any],
+    *,
+    digest: str,
+    body_start: bytes | bytearray | memoryview,
+) -> bytes:
+    """Return length and header of a safetensors file, with the hashes that the words leave out.
+
+    `entries` are the tensors as the format lists them, `digest` is the sha256 of their bytes, `body_start`
+    the first LEGACY_BYTES of these. Hashes among `words` are replaced.
+    """
     plain = _header({key: text for key, text in words.items() if key.startswith("ss_")}, entries)
     hashes = {
         "modelspec.hash_sha256": f"0x{digest}",
         "sshs_model_hash": digest,
-        "sshs_legacy_hash": _legacy_hash(plain, body),
+        "sshs_legacy_hash": _legacy_hash(plain, body_start),
     }
-    return _header({**words, **hashes}, entries) + bytes(body)
+    return _header({**words, **hashes}, entries)
 
 
 def _header(words: Mapping[str, str], entries: Mapping[str, Any]) -> bytes:
@@ -76,7 +102,7 @@ def _header(words: Mapping[str, str], entries: Mapping[str, Any]) -> bytes:
     return len(header).to_bytes(8, "little") + header
 
 
-def _legacy_hash(header: bytes, body: bytearray) -> str:
+def _legacy_hash(header: bytes, body: bytes | bytearray | memoryview) -> str:
     """kohya's old short hash: 64 KiB from the second mebibyte of the file with `ss_` words alone."""
     start = (1 << 20) - len(header)
     if start < 0:

@@ -35,6 +35,7 @@ from talent_factory.kits.manifest import (
     parse_manifest,
     parse_prompts,
 )
+from talent_factory.kits.signing import SIGNATURE_FILES, check_signature
 from talent_factory.kits.strict import MAX_TEXT_BYTES, StrictJsonError, parse_object
 from talent_factory.kits.weights import Size, check_weights
 
@@ -90,6 +91,7 @@ def inspect_kit(path: Path, *, base_folder: Path | None = None, name: str = "") 
     _check_weights(folder, manifest, base_folder)
     _check_texts(folder, manifest)
     _check_images(folder)
+    check_signature(folder)
     if manifest is not None:
         _check_digests(folder, (manifest.metadata or Metadata()).digests)
     return Inspection(notes.report(kit=path, name=name), manifest, raw)
@@ -292,7 +294,7 @@ def _check_digests(folder: KitFolder, stated: dict[str, str] | None) -> None:
                 "digest", name, "changed since the kit was packed", "restore the file or pack the kit anew"
             )
     for name in folder.sizes:
-        if name not in stated and name != MANIFEST_FILE:
+        if name not in stated and name != MANIFEST_FILE and name not in SIGNATURE_FILES:
             severity = notes.error if name == WEIGHTS_FILE else notes.warning
             severity(
                 "digest-missing", name, "not among metadata.digests", "pack the kit anew or remove the file"

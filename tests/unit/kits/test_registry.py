@@ -10,7 +10,6 @@ import pytest
 from tests.kit_maker import make_base, make_kit
 
 from talent_factory.core.errors import FileError, KitError
-from talent_factory.kits.export import export_lora
 from talent_factory.kits.registry import PAGE, TABLE, update_registry
 
 ONE, TWO = "avatar.identity.zwx", "avatar.identity.ohwx"
@@ -72,15 +71,3 @@ def test_folders_that_are_no_kits_are_passed_over(tmp_path: Path, talents: Path)
     (talents / "junk" / "talent.json").write_text("{}")
     assert len(update_registry(tmp_path, talents)) == 2
     assert update_registry(tmp_path / "new", tmp_path / "nothing") == []
-
-
-def test_an_export_is_the_weights_with_a_card_and_a_preview(tmp_path: Path, talents: Path) -> None:
-    kit = talents / ONE
-    written = export_lora(kit, tmp_path / "webui", name="zwx")
-    assert [path.name for path in written] == ["zwx.safetensors", "zwx.json", "zwx.png"]
-    assert written[0].read_bytes() == (kit / "weights.safetensors").read_bytes()
-    card = json.loads(written[1].read_text())
-    assert (card["activation text"], card["sd version"]) == ("zwx", "SD1")
-    assert card["preferred weight"] == 1.0
-    with pytest.raises(KitError):
-        export_lora(tmp_path, tmp_path / "webui", name="zwx")

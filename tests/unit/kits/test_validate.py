@@ -187,6 +187,7 @@ class Bomb:
 
 
 HOSTILE: dict[str, tuple[Spoil, str]] = {
+    "no signature": (lambda kit, base: (kit / "SIGNATURE.json").write_text("{}"), "signature"),
     # the folder
     "no folder": (lambda kit, base: shutil.rmtree(kit), "kit-missing"),
     "a file instead": (lambda kit, base: (shutil.rmtree(kit), kit.write_text("x")), "kit-missing"),
