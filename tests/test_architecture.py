@@ -29,6 +29,7 @@ STOREYS = (
     "report",
     "engines",
     "pipeline",
+    "service",
     "cli",
     "image",
 )

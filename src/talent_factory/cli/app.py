@@ -40,6 +40,7 @@ COMMANDS = (
     Entry("kit", "talent_factory.cli.kit", "app", "Validate, list and index Talent Kits."),
     Entry("render", "talent_factory.cli.foundry", "render", "Render scenes with a kit."),
     Entry("mix", "talent_factory.cli.foundry", "mix", "Mix identity and style kits and render them."),
+    Entry("serve", "talent_factory.cli.serve", "serve", "Kits, mixes and renders over HTTP."),
     Entry("base", "talent_factory.cli.base", "app", "Build, show and measure the embedded base model."),
     Entry("sample", "talent_factory.cli.sample", "app", "Write the sample portrait and sample data."),
     Entry(

@@ -1,0 +1,1 @@
+"""Kits and renders over HTTP: the server, its durable queue, the processes that draw, and a typed client."""

@@ -1,0 +1,228 @@
+"""The durable, bounded queue of render jobs: DBOS on a SQLite file of the workspace, or on Postgres.
+
+The database is the only truth about a job's state; images and the story of a job lie in its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sqlite3
+import threading
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from talent_factory.core.errors import TalentError, UsageError, WorkspaceBusy
+from talent_factory.core.workspace import Workspace
+from talent_factory.service.places import images_folder, service_folder
+from talent_factory.service.wire import Job, RenderAsk, State
+
+if TYPE_CHECKING:
+    from dbos import DBOSClient, WorkflowStatus
+
+APPLICATION = "talent-factory"
+# Fixed: jobs that an earlier version of this package took in must be found again after an update.
+FORMAT = "1"
+QUEUE = "renders"
+WORKFLOW = "render"
+WAITING = ["ENQUEUED", "PENDING", "DELAYED"]
+_STATES: dict[str, State] = {
+    "ENQUEUED": "queued",
+    "DELAYED": "queued",
+    "PENDING": "running",
+    "CANCELLED": "cancelled",
+    "ERROR": "failed",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
+}
+
+
+class ServiceBusy(WorkspaceBusy):
+    """No more is taken in for now; `retry_after_s` in seconds."""
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after_s: int = 5) -> None:
+        super().__init__(message, remedy=remedy or f"try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class KeyTaken(UsageError):
+    """An idempotency key came with another request than the first time."""
+
+
+class NoSuchJob(TalentError):
+    """There is no job of that id."""
+
+
+def database_url(place: Workspace, given: str | None = None) -> str:
+    """The address of the queue's database: the one given, else a SQLite file of the workspace.
+
+    Raises UsageError for an address that is neither SQLite nor Postgres.
+    """
+    if given:
+        if not given.startswith(("postgresql://", "postgresql+psycopg://", "sqlite:///")):
+            raise UsageError(
+                "the database is neither Postgres nor SQLite", remedy="write postgresql://HOST/NAME"
+            )
+        return given
+    return f"sqlite:///{service_folder(place) / 'queue.sqlite'}"
+
+
+def serializer() -> Any:
+    """How arguments and results stand in the database: as JSON, never as pickles."""
+    from dbos import DBOSPortableJSONSerializer
+
+    return DBOSPortableJSONSerializer()
+
+
+def prepare_database(url: str) -> None:
+    """Make or bring up to date the tables; idempotent."""
+    from dbos import DBOS
+
+    if url.startswith("sqlite:///"):
+        path = Path(url.removeprefix("sqlite:///"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=30)) as connection:
+            # readers and the one writer do not block each other; the file remembers it
+            connection.execute("PRAGMA journal_mode=WAL")
+    DBOS.migrate(url)
+
+
+class Jobs:
+    """Takes jobs in, tells how they are, cancels them; safe for many threads."""
+
+    def __init__(self, place: Workspace, url: str, *, limit: int = 64) -> None:
+        """Connect to the queue at `url`, whose tables exist, for at most `limit` jobs that wait or run."""
+        from dbos import DBOSClient
+
+        self._place = place
+        self._limit = limit
+        self._taking = threading.Lock()
+        self._client: DBOSClient = DBOSClient(
+            system_database_url=url,
+            serializer=serializer(),
+            system_database_pool_size=8,
+            application_name=APPLICATION,
+        )
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._client.destroy()
+
+    def submit(self, ask: RenderAsk, *, total: int, kits: dict[str, str], key: str | None = None) -> Job:
+        """Take one job in; `kits` are the digests it was checked with, `total` its number of images.
+
+        The same `key` with the same request gives the job of the first time. Raises ServiceBusy, or KeyTaken
+        for another request under a used key.
+        """
+        job_id = secrets.token_hex(12) if key is None else hashlib.sha256(key.encode()).hexdigest()[:24]
+        with self._taking:  # looking and taking in are one step for all threads of the one server
+            known = self._find(job_id) if key is not None else None
+            if known is not None:
+                if known.request.model_dump(exclude_unset=True) != ask.model_dump(exclude_unset=True):
+                    raise KeyTaken("this idempotency key belongs to another request", remedy="use a new key")
+                return known
+            if self.active() >= self._limit:
+                raise ServiceBusy(f"{self._limit} jobs wait or run already")
+            # what the asker left out stays out: a persona has its own numbers for it
+            order = {"ask": ask.model_dump(mode="json", exclude_unset=True), "total": total, "kits": kits}
+            self._client.enqueue(
+                {
+                    "queue_name": QUEUE,
+                    "workflow_name": WORKFLOW,
+                    "workflow_id": job_id,
+                    "app_version": FORMAT,
+                },
+                order,
+            )
+        return self.get(job_id)
+
+    def get(self, job_id: str) -> Job:
+        """One job. Raises UsageError for what is no id, NoSuchJob when there is none."""
+        images_folder(self._place, job_id)
+        job = self._find(job_id)
+        if job is None:
+            raise NoSuchJob(f"there is no job {job_id}", remedy="GET /jobs lists them")
+        return job
+
+    def recent(self, *, limit: int = 50, offset: int = 0) -> tuple[Job, ...]:
+        """Jobs, the newest first."""
+        found = self._client.list_workflows(name=WORKFLOW, limit=limit, offset=offset, sort_desc=True)
+        return tuple(self._job(status) for status in found)
+
+    def active(self) -> int:
+        """How many wait or run."""
+        return len(
+            self._client.list_workflows(
+                name=WORKFLOW, status=WAITING, limit=self._limit + 1, load_input=False, load_output=False
+            )
+        )
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job that waits or runs; one that is over stays as it is."""
+        self.get(job_id)
+        self._client.cancel_workflow(job_id)
+        return self.get(job_id)
+
+    def state(self, job_id: str) -> State | None:
+        """Whether a job waits, runs or is over, at the cost of one look-up; None when there is none."""
+        found = self._client.list_workflows(workflow_ids=[job_id], load_input=False)
+        return _state(found[0]) if found else None
+
+    def take_over(self, orphans: str, *, count: int) -> int:
+        """Queue again what workers `orphans-N` with N >= `count` were drawing: nobody else will."""
+        found = self._client.list_workflows(
+            name=WORKFLOW, status="PENDING", load_input=False, load_output=False
+        )
+        mine = {f"{orphans}-{index}" for index in range(count)}
+        lost = [
+            status.workflow_id
+            for status in found
+            if (who := status.executor_id or "").startswith(f"{orphans}-") and who not in mine
+        ]
+        for job_id in lost:
+            self._client.resume_workflow(job_id, queue_name=QUEUE)
+        return len(lost)
+
+    def _find(self, job_id: str) -> Job | None:
+        found = self._client.list_workflows(workflow_ids=[job_id], name=WORKFLOW)
+        return self._job(found[0]) if found else None
+
+    def _job(self, status: WorkflowStatus) -> Job:
+        order = status.input["args"][0] if status.input else {}
+        outcome = status.output if isinstance(status.output, dict) else {}
+        state = _state(status)
+        message, remedy = str(outcome.get("message", "")), str(outcome.get("remedy", ""))
+        if state == "failed" and not message:
+            message = "the process that drew it died again and again, or failed by an error of ours"
+            remedy = "see the log of the service, then send the request again"
+        total = int(order.get("total", 0))
+        return Job(
+            id=status.workflow_id,
+            state=state,
+            total=total,
+            done=total if state == "done" else _images(images_folder(self._place, status.workflow_id)),
+            created_at=_moment(status.created_at) or datetime.now(UTC),
+            ended_at=_moment(status.completed_at),
+            message=message,
+            remedy=remedy,
+            request=RenderAsk.model_validate(order.get("ask", {})),
+        )
+
+
+def _state(status: WorkflowStatus) -> State:
+    if status.status == "SUCCESS":
+        failed = isinstance(status.output, dict) and status.output.get("state") == "failed"
+        return "failed" if failed else "done"
+    return _STATES[status.status]
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _images(folder: Path) -> int:
+    try:
+        return sum(1 for path in folder.iterdir() if path.suffix == ".png" and path.stem.isdecimal())
+    except OSError:
+        return 0

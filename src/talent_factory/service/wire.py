@@ -1,0 +1,168 @@
+"""What goes over the wire: requests, answers and events, shared by the server and its client."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from talent_factory.core.records import Record
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+FINAL: frozenset[str] = frozenset(("done", "failed", "cancelled"))
+
+MAX_IMAGES = 256
+# `ID:WEIGHT@BEGIN-END`: an id has at most 100 characters
+KitText = Annotated[str, StringConstraints(min_length=1, max_length=160)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class MixAsk(Record):
+    """Kits to use together, each as `ID`, `ID:WEIGHT` or `ID:WEIGHT@BEGIN-END`, and their base by name."""
+
+    kits: tuple[KitText, ...] = Field(default=(), max_length=16)
+    base: str = Field(default="mini", min_length=1, max_length=200)
+    projection: float = Field(default=0.0, ge=0, le=1000)
+    switch: bool = False
+
+
+class RenderAsk(MixAsk):
+    """Images to draw: each prompt with each seed, by kits or by a saved persona.
+
+    Without prompts those of the first kit are used; `size` is (width, height) in pixels, the base's own when
+    None. At most 256 images a job.
+    """
+
+    persona: str | None = Field(default=None, max_length=100)
+    prompts: tuple[Words, ...] = Field(default=(), max_length=MAX_IMAGES)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_IMAGES)
+    negative: str = Field(default="", max_length=2000)
+    steps: int = Field(default=20, ge=1, le=150)
+    guidance: float | None = Field(default=None, ge=0, le=50)
+    size: tuple[int, int] | None = None
+    batch: int = Field(default=4, ge=1, le=16)
+
+    @model_validator(mode="after")
+    def _not_both(self) -> RenderAsk:
+        if self.persona and (self.kits or self.projection or self.switch):
+            raise ValueError("a persona brings its own kits: leave kits, projection and switch out")
+        if len(self.prompts) * len(self.seeds) > MAX_IMAGES:
+            raise ValueError(f"prompts times seeds is at most {MAX_IMAGES}")
+        return self
+
+
+class KitUsed(Record):
+    """One kit of a checked mix; `sha256` names its weights."""
+
+    id: str
+    sha256: str
+    weight: float
+    begin: float = 0.0
+    end: float = 1.0
+
+
+class MixAnswer(Record):
+    """A mix that can be drawn: its kits, a remark about it, and how well they get along (0 to 1) if known."""
+
+    base: str
+    kits: tuple[KitUsed, ...]
+    warning: str = ""
+    compatibility: float | None = None
+    words: str = ""
+
+
+class KitSummary(Record):
+    """What a list shows of one kit."""
+
+    id: str
+    kind: Literal["identity", "style"]
+    token: str | None = None
+    base: str
+    default_weight: float
+    description: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class KitDetail(KitSummary):
+    """One kit with its prompts; `manifest` is its talent.json."""
+
+    rank: int
+    size_mb: float
+    prompts: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
+    has_preview: bool = False
+    manifest: dict[str, Any]
+
+
+class KitPage(Record):
+    """Some of the kits, and how many there are in all."""
+
+    kits: tuple[KitSummary, ...]
+    total: int
+
+
+class PersonaSummary(Record):
+    """What a list shows of one persona."""
+
+    id: str
+    version: str
+    kits: tuple[str, ...]
+
+
+class PersonaPage(Record):
+    """The personas that can be read, by id."""
+
+    personas: tuple[PersonaSummary, ...]
+
+
+class Job(Record):
+    """One render job; `done` of `total` images are ready, at `/jobs/ID/images/1` and so on."""
+
+    id: str
+    state: State
+    total: int
+    done: int = 0
+    created_at: datetime
+    ended_at: datetime | None = None
+    message: str = ""
+    """Why it failed."""
+    remedy: str = ""
+    request: RenderAsk
+
+
+class JobPage(Record):
+    """Jobs, the newest first, and how many wait or run."""
+
+    jobs: tuple[Job, ...]
+    active: int
+
+
+class Event(Record):
+    """One line of a job's story: `id` counts from 1, `kind` is progress, preview, message or a state."""
+
+    id: int
+    kind: str
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Health(Record):
+    """Whether the service works: `degraded` when no process is left that draws."""
+
+    status: Literal["ok", "degraded"]
+    version: str
+
+
+class Fault(Record):
+    """Why a request was refused: the kind of error, one line about it, and what to do."""
+
+    kind: str
+    message: str
+    remedy: str = ""
+
+
+class FaultAnswer(Record):
+    """The body of every answer from 400 on."""
+
+    error: Fault
