@@ -41,6 +41,7 @@ COMMANDS = (
     Entry("render", "talent_factory.cli.foundry", "render", "Render scenes with a kit."),
     Entry("mix", "talent_factory.cli.foundry", "mix", "Mix identity and style kits and render them."),
     Entry("serve", "talent_factory.cli.serve", "serve", "Kits, mixes and renders over HTTP."),
+    Entry("persona", "talent_factory.cli.persona", "app", "Save, change and draw personas."),
     Entry("base", "talent_factory.cli.base", "app", "Build, show and measure the embedded base model."),
     Entry("sample", "talent_factory.cli.sample", "app", "Write the sample portrait and sample data."),
     Entry(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from talent_factory.foundry.persona import (
     write_persona,
 )
 from talent_factory.foundry.persona_draw import check_base, find_base, finish_of, template_of
+from talent_factory.foundry.persona_edit import split_dials
 from talent_factory.foundry.persona_field import DIALS
 from talent_factory.kits.index import kit_folders
 from talent_factory.training.resolve import resolve_base
@@ -74,11 +75,11 @@ def list_personas(folder: Path) -> list[tuple[str, Persona | TalentError]]:
     return found
 
 
-def add_persona(folder: Path, persona: Persona, *, replace: bool = False) -> Path:
+def add_persona(folder: Path, persona: Persona, *, anew: bool = False) -> Path:
     """Write a new persona and return its file. Raises UsageError when it exists and shall stay."""
     path = persona_path(folder, persona.id)
     with exclusive(folder):
-        if path.exists() and not replace:
+        if path.exists() and not anew:
             raise UsageError(
                 f"there is a persona {persona.id} already",
                 remedy=f"talent persona set {persona.id} changes it; --replace makes it anew",
@@ -87,11 +88,15 @@ def add_persona(folder: Path, persona: Persona, *, replace: bool = False) -> Pat
     return path
 
 
-def change_persona(folder: Path, persona_id: str, changes: Mapping[str, Any]) -> Persona:
-    """Write a persona with other fields, as its next version, and return it; raises as `revised`."""
+def change_persona(folder: Path, persona_id: str, change: Callable[[Persona], Mapping[str, Any]]) -> Persona:
+    """Write a persona with the fields that `change` makes of it, as its next version, and return it.
+
+    Raises what `load_persona`, `change` and `revised` raise; then the file stays as it is.
+    """
+    load_persona(folder, persona_id)
     with exclusive(folder):
         before = load_persona(folder, persona_id)
-        after = revised(before, changes, remedy="talent persona set --help")
+        after = revised(before, change(before), remedy="talent persona set --help")
         if after != before:
             write_persona(persona_path(folder, persona_id), after)
     return after
@@ -170,6 +175,23 @@ def accept(persona: Persona, *, root: Path, base: str | None = None, kits: bool 
             fresh.append(kit.model_copy(update={"sha256": now.sha256}).model_dump())
         changes["kits"] = fresh
     return changes
+
+
+def read_dials(texts: Sequence[str], *, root: Path) -> dict[str, Dial]:
+    """Sliders as typed: `NAME=LOW,HIGH` names the kits, `NAME=VALUE` the place.
+
+    Without kits the well-known ones of that name are taken. Raises UsageError or KitError.
+    """
+    ends, places = split_dials(texts)
+    dials = {name: Dial(low=low, high=high) for name, (low, high) in ends.items()}
+    for name, value in places.items():
+        if not 0.0 <= value <= 1.0:
+            raise UsageError(
+                f"slider {name} goes from 0 to 1, not to {value:g}", remedy=f"write --slider {name}=0.5"
+            )
+        known = dials.get(name)
+        dials[name] = replace(known, value=value) if known else well_known_dial(name, value, root=root)
+    return dials
 
 
 def well_known_dial(name: str, value: float, *, root: Path) -> Dial:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -71,3 +72,15 @@ def identity_candidates(dot_id: str) -> tuple[str, ...]:
     """The ids that the identity kit of a `dot_id` goes by."""
     name = dot_id.lower().replace("-", "_")
     return (f"avatar.identity.dot_{name}", f"avatar.identity.{name}")
+
+
+def without_paths(persona: Persona) -> Persona:
+    """The persona for another machine: a base that is a path here goes by its last name there."""
+    base = persona.base.model_copy(update={"name": shared_name(persona.base.name)})
+    return persona.model_copy(update={"base": base})
+
+
+def shared_name(base: str) -> str:
+    """What a base is called elsewhere: an id of the hub as it is, a local file or folder by its name."""
+    path = Path(base).expanduser()
+    return path.name if path.is_absolute() or path.exists() else base

@@ -173,16 +173,17 @@ def test_the_file_reads_back_and_equal_personas_are_equal_bytes(persona: Persona
     with pytest.raises(UsageError, match="already"):
         add_persona(tmp_path / "p", persona)
     before = path.read_bytes()
-    add_persona(tmp_path / "p", persona, replace=True)
+    add_persona(tmp_path / "p", persona, anew=True)
     assert path.read_bytes() == before
 
 
 def test_changes_count_as_versions(persona: Persona, tmp_path: Path) -> None:
     folder = tmp_path / "p"
     add_persona(folder, persona)
-    assert change_persona(folder, "kairo", {"tone": {"warmth": 0.7, "pace": "slow"}}).version == "1.0.1"
-    assert change_persona(folder, "kairo", {"finish": "comic"}).version == "1.1.0"
-    assert change_persona(folder, "kairo", {"finish": "comic"}).version == "1.1.0"
+    manner = {"tone": {"warmth": 0.7, "pace": "slow"}}
+    assert change_persona(folder, "kairo", lambda _: manner).version == "1.0.1"
+    assert change_persona(folder, "kairo", lambda _: {"finish": "comic"}).version == "1.1.0"
+    assert change_persona(folder, "kairo", lambda _: {"finish": "comic"}).version == "1.1.0"
     assert load_persona(folder, "kairo").tone == {"warmth": 0.7, "pace": "slow"}
 
 

@@ -1,0 +1,162 @@
+"""One page that shows a persona: its hero portrait, and the same prompt across the range of its sliders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from talent_factory.core.events import Reporter
+from talent_factory.core.files import atomic_path
+from talent_factory.foundry.persona import Persona, Slider
+from talent_factory.foundry.persona_draw import OpenPersona
+from talent_factory.foundry.session import SHEET_FILE, shoot
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+    from PIL import ImageDraw, ImageFont
+
+STOPS = (0.0, 0.5, 1.0)
+_PAPER, _INK, _FAINT = (250, 249, 246), (52, 50, 56), (150, 147, 152)
+_CELL, _GAP, _MARGIN, _LINE = 192, 10, 28, 22
+_MOST_SWATCHES = 8
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The places of the sliders on a page, row by row; `down` and `across` name the axes, if any."""
+
+    down: str
+    across: str
+    rows: tuple[tuple[Mapping[str, float], ...], ...]
+
+
+def grid_of(persona: Persona) -> Grid:
+    """Three stops of the first slider across and three of the second down; without sliders one cell."""
+    names = list(persona.sliders)[:2]
+    if not names:
+        return Grid(down="", across="", rows=(({},),))
+    across, down = names[0], names[1] if len(names) > 1 else ""
+    rows = (
+        tuple({across: x, **({down: y} if down else {})} for x in STOPS) for y in (STOPS if down else (0.5,))
+    )
+    return Grid(down=down, across=across, rows=tuple(rows))
+
+
+def draw_sheet(
+    opened: OpenPersona, *, out: Path, reporter: Reporter, prompt: str = ""
+) -> tuple[Path, tuple[Path, ...]]:
+    """Render hero and grid below `out` and lay the page; returns `out/sheet.png` and the single images.
+
+    `prompt` is a template for all of them; the persona's first without one. Raises what `session` and
+    rendering raise.
+    """
+    template = prompt or next(iter(opened.persona.prompts), "")
+    texts = (template,) if template else ()
+    grid = grid_of(opened.persona)
+    places = [place for row in grid.rows for place in row]
+    drawn: list[Path] = []
+    for number, place in enumerate(({}, *places)):
+        session = opened.at(place).session(prompts=texts)
+        folder = out / ("hero" if number == 0 else f"cell_{number:02d}")
+        images, _ = shoot(session, out=folder, reporter=reporter)
+        drawn.append(images[0])
+        reporter.progress("persona sheet", number + 1, len(places) + 1, unit="image")
+    page = lay_out(opened, grid, drawn[0], drawn[1:])
+    with atomic_path(out / SHEET_FILE) as temporary:
+        page.save(temporary, "PNG")
+    return out / SHEET_FILE, tuple(drawn)
+
+
+def lay_out(opened: OpenPersona, grid: Grid, hero: Path, cells: Sequence[Path]) -> PillowImage.Image:
+    """The page as an RGB image: hero and facts on the left, the grid with its axes on the right."""
+    from PIL import Image, ImageDraw
+
+    persona = opened.persona
+    across, down = len(grid.rows[0]), len(grid.rows)
+    side = 2 * _CELL + _GAP
+    left, top = _MARGIN + side + 2 * _MARGIN + (3 * _LINE if grid.down else 0), _MARGIN + 2 * _LINE
+    width = left + across * (_CELL + _GAP) - _GAP + _MARGIN
+    height = max(top + down * (_CELL + _GAP), top + side + 6 * _LINE) + 2 * _LINE + _MARGIN
+    page = Image.new("RGB", (width, height), _PAPER)
+    pen = ImageDraw.Draw(page)
+    _paste(page, hero, (_MARGIN, top), side)
+    _facts(pen, opened, top + side + _GAP, width=side)
+    for index, (row, column) in enumerate(product(range(down), range(across))):
+        corner = (left + column * (_CELL + _GAP), top + row * (_CELL + _GAP))
+        _paste(page, cells[index], corner, _CELL)
+    bottom = top + down * (_CELL + _GAP)
+    if grid.across:
+        _axis(pen, persona, grid.across, start=(left, bottom + 4), step=_CELL + _GAP)
+    if grid.down:
+        _axis(pen, persona, grid.down, start=(left - 3 * _LINE - _GAP, top), step=_CELL + _GAP, down=True)
+    return page
+
+
+def _facts(pen: ImageDraw.ImageDraw, opened: OpenPersona, top: int, *, width: int) -> None:
+    """Name and version above the hero; kits, sliders and colours below it."""
+    persona = opened.persona
+    pen.text((_MARGIN, _MARGIN - 6), persona.id, fill=_INK, font=_font(30))
+    weights = {use.kit.id: use.weight for use in opened.mix.ingredients}
+    lines = [f"version {persona.version} · base {Path(persona.base.name).name}"]
+    lines += [f"{use.id.removeprefix('avatar.')}  {weights.get(use.id, 0.0):.2f}" for use in persona.kits]
+    for number, line in enumerate(lines[:6]):
+        pen.text((_MARGIN, top + number * _LINE), _fit(line, width), fill=_INK, font=_font(15))
+    for number, colour in enumerate(list(persona.palette.values())[:_MOST_SWATCHES]):
+        right = _MARGIN + width - number * (_LINE + 6)
+        pen.rectangle((right - _LINE, top + 2, right, top + 2 + _LINE), fill=colour, outline=_FAINT)
+
+
+def _axis(
+    pen: ImageDraw.ImageDraw,
+    persona: Persona,
+    name: str,
+    *,
+    start: tuple[int, int],
+    step: int,
+    down: bool = False,
+) -> None:
+    """The words of one slider beside the grid, and a dot where the persona stands on it."""
+    slider = persona.sliders[name]
+    length = (len(STOPS) - 1) * step
+    for stop, word in zip(STOPS, _ends(slider), strict=True):
+        x, y = (
+            start[0] + (0 if down else round(stop * length)),
+            start[1] + (round(stop * length) if down else 0),
+        )
+        for number, part in enumerate((f"{name} {stop:g}", word)):
+            pen.text((x, y + number * 18), _fit(part, _CELL), fill=_INK if number else _FAINT, font=_font(14))
+    place = round(slider.value * length)
+    x, y = (start[0] - 14, start[1] + place + 8) if down else (start[0] + place, start[1] + 50)
+    pen.ellipse((x, y, x + 9, y + 9), fill=(206, 92, 70))
+
+
+def _ends(slider: Slider) -> tuple[str, str, str]:
+    """What stands at 0, 0.5 and 1: the last words of the kits' ids."""
+    low, high = (name.rpartition(".")[2].removeprefix("anime_") for name in (slider.low, slider.high))
+    return low, "neither", high
+
+
+def _paste(page: PillowImage.Image, path: Path, corner: tuple[int, int], side: int) -> None:
+    from PIL import Image
+
+    with Image.open(path, formats=["PNG"]) as opened:
+        picture = opened.convert("RGB")
+    scale = side / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    picture = picture.resize(size, Image.Resampling.LANCZOS)
+    page.paste(picture, (corner[0] + (side - size[0]) // 2, corner[1] + (side - size[1]) // 2))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size=size)
+
+
+def _fit(text: str, width: int) -> str:
+    """About as much of a line of 15 px letters as `width` pixels hold."""
+    most = width // 8
+    return text if len(text) <= most else text[: most - 1] + "…"
