@@ -10,10 +10,24 @@ import typer
 
 from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit, printable
 from talent_factory.cli.kit_export import export, prompt, subject
+from talent_factory.cli.kit_import import import_kits
+from talent_factory.cli.kit_list import (
+    VerifyOption,
+    bring_up_to_date,
+    duplicates,
+    kits_folder,
+    list_kits,
+    open_catalog,
+    search,
+    show,
+    unused,
+)
 from talent_factory.cli.kit_registry import registry
+from talent_factory.cli.kit_shelf import rename, restore, rm, trash
 from talent_factory.cli.kit_sign import keygen, sign, trust, verify
 
 if TYPE_CHECKING:
+    from talent_factory.kits.catalog.catalog import Catalog
     from talent_factory.kits.findings import KitReport
     from talent_factory.kits.validate import Inspection
 
@@ -40,7 +54,7 @@ def validate(
 ) -> None:
     """Open every file of one kit or of all kits and say what is wrong; exit code 1 when a kit is invalid."""
     if not validate_folder(
-        _folder(base_dir, workspace), talent_id=talent_id, verbose=verbose, as_json=as_json
+        kits_folder(base_dir, workspace), talent_id=talent_id, verbose=verbose, as_json=as_json
     ):
         raise typer.Exit(1)
 
@@ -56,13 +70,26 @@ def index(
     include_invalid: Annotated[
         bool, typer.Option("--include-invalid", help="List invalid kits too.")
     ] = False,
+    verify: VerifyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print a JSON array with one entry a kit, for programs that choose among kits (always JSON)."""
-    index_folder(_folder(base_dir, workspace), output=output, pretty=pretty, include_invalid=include_invalid)
+    with open_catalog(base_dir, workspace) as catalog:
+        bring_up_to_date(catalog, verify=verify)
+        write_index(catalog, output=output, pretty=pretty, include_invalid=include_invalid)
 
 
 app.command("registry")(registry)
+app.command("import")(import_kits)
+app.command("list")(list_kits)
+app.command("search")(search)
+app.command("show")(show)
+app.command("duplicates")(duplicates)
+app.command("unused")(unused)
+app.command("rm")(rm)
+app.command("restore")(restore)
+app.command("trash")(trash)
+app.command("rename")(rename)
 app.command("export")(export)
 app.command("prompt")(prompt)
 app.command("subject")(subject)
@@ -70,32 +97,6 @@ app.command("keygen")(keygen)
 app.command("sign")(sign)
 app.command("verify")(verify)
 app.command("trust")(trust)
-
-
-@app.command("list")
-def list_kits(
-    base_dir: BaseDirOption = None, workspace: WorkspaceOption = None, as_json: JsonOption = False
-) -> None:
-    """List the kits, invalid ones too."""
-    from talent_factory.kits.index import index_kits
-
-    entries = index_kits(_folder(base_dir, workspace), include_invalid=True)
-    emit(entries, as_json, lambda: _print_table(entries))
-
-
-@app.command("show")
-def show(
-    talent_id: Annotated[str, typer.Argument(help="The kit to show.")],
-    base_dir: BaseDirOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show one kit: its manifest and what the validator says."""
-    from talent_factory.kits.index import entry
-
-    inspection = _inspect_one(_folder(base_dir, workspace), talent_id)
-    document = {**entry(inspection), "manifest": inspection.raw, "findings": inspection.report.findings}
-    emit(document, as_json, lambda: _print_kit(inspection))
 
 
 @app.command("conform")
@@ -118,7 +119,7 @@ def conform(
     """Say which programs read the weights, and what each makes of them; exit code 1 when one loses any."""
     from talent_factory.cli.kit_conform import check, show
 
-    report = check(target, tools=tool or (), base=base, folder=_folder(base_dir, workspace))
+    report = check(target, tools=tool or (), base=base, folder=kits_folder(base_dir, workspace))
     emit(report, as_json, lambda: show(report))
     if not report.good:
         raise typer.Exit(1)
@@ -151,7 +152,7 @@ def validate_folder(base_dir: Path, *, talent_id: str | None, verbose: bool, as_
     inspections = [_inspect_one(base_dir, talent_id)] if talent_id else inspect_kits(base_dir)
     reports = [inspection.report for inspection in inspections]
     valid = all(report.valid for report in reports)
-    emit({"valid": valid, "kits": reports}, as_json, lambda: _print_reports(reports, base_dir, verbose))
+    emit({"valid": valid, "kits": reports}, as_json, lambda: print_reports(reports, base_dir, verbose))
     return valid
 
 
@@ -160,26 +161,22 @@ def index_folder(base_dir: Path, *, output: Path | None, pretty: bool, include_i
 
     Raises KitError when `base_dir` is no folder.
     """
-    from talent_factory.core.files import write_text
-    from talent_factory.kits.index import index_kits
+    with open_catalog(base_dir, None) as catalog:
+        bring_up_to_date(catalog)
+        write_index(catalog, output=output, pretty=pretty, include_invalid=include_invalid)
 
-    entries = index_kits(base_dir, include_invalid=include_invalid)
+
+def write_index(catalog: Catalog, *, output: Path | None, pretty: bool, include_invalid: bool) -> None:
+    """Print what the catalog knows as a JSON array, or write it to `output` in one step."""
+    from talent_factory.core.files import write_text
+
+    entries = catalog.entries(include_invalid=include_invalid)
     # a folder's name may be no UTF-8: escapes can say it all the same
     text = json.dumps(entries, indent=2 if pretty else None)
     if output is None:
         print(text)
     else:
         write_text(output, text + "\n")
-
-
-def _folder(base_dir: Path | None, workspace: Path | None) -> Path:
-    from talent_factory.core.workspace import workspace_from
-    from talent_factory.kits.index import DEFAULT_FOLDER
-
-    if base_dir is not None:
-        return base_dir
-    # without a workspace the path stays relative, and so do the paths in the index
-    return workspace_from(workspace).talents if workspace is not None else DEFAULT_FOLDER
 
 
 def _inspect_one(base_dir: Path, talent_id: str) -> Inspection:
@@ -189,7 +186,8 @@ def _inspect_one(base_dir: Path, talent_id: str) -> Inspection:
     return inspect_kit(base_dir / check_id(talent_id))
 
 
-def _print_reports(reports: list[KitReport], base_dir: Path, verbose: bool) -> None:
+def print_reports(reports: list[KitReport], base_dir: Path, verbose: bool) -> None:
+    """Show what the validator says of kits, one line a finding, and how many are valid."""
     for report in reports:
         print(f"{'valid  ' if report.valid else 'INVALID'}  {printable(report.id)}")
         for finding in report.findings if verbose else report.errors:
@@ -203,26 +201,3 @@ def _print_reports(reports: list[KitReport], base_dir: Path, verbose: bool) -> N
     print(
         f"{len(reports)} kits in {base_dir}: {len(reports) - bad} valid, {bad} invalid, {weak} warnings{hint}"
     )
-
-
-def _print_table(entries: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("kit", "token", "base", "rank", "weight", "MB", "valid")
-    for item in entries:
-        cells = [
-            item[name] for name in ("id", "token", "base_model", "lora_rank", "default_weight", "size_mb")
-        ]
-        shown = ["" if cell is None else str(cell)[:80] for cell in cells]
-        # Text, because a broken kit may hold anything, markup included
-        table.add_row(*(Text(printable(cell)) for cell in shown), "yes" if item["valid"] else "NO")
-    console().print(table)
-
-
-def _print_kit(inspection: Inspection) -> None:
-    from talent_factory.core.files import json_text
-
-    _print_reports([inspection.report], Path(inspection.report.path).parent, verbose=True)
-    if inspection.raw is not None:
-        print(json_text(inspection.raw), end="")

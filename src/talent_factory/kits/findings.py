@@ -55,7 +55,13 @@ CODES: Mapping[str, str] = MappingProxyType(
         "base-txt": "base.txt and talent.json disagree",
         "license-empty": "LICENSE.txt is empty or no text",
         "example": "an example or the preview is no readable image",
+        "image-place": "an image says where it was taken",
         "examples-few": "fewer than three examples",
+        "name": "a file name that some systems cannot hold, show as another or take for another",
+        "kind": "a file of a kind that no kit needs",
+        "archive": "an archive that is broken, hides something or is of a kind that is not unpacked",
+        "archive-bomb": "an archive or header that unfolds to far more than it is",
+        "lora-form": "weights of another kind than a plain LoRA for Stable Diffusion",
     }
 )
 

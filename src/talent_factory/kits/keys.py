@@ -168,8 +168,14 @@ def base_configs(base: str | Path) -> Mapping[str, Mapping[str, Any]]:
     return _configs(MINI_FOLDER if base == "mini" else Path(base))
 
 
-def unet_config(base: str) -> Mapping[str, Any]:
-    """Return the UNet configuration that decides the modules of "sd15" or "sdxl"; KeyError for others."""
+def unet_config(base: str | Path) -> Mapping[str, Any]:
+    """Return the UNet configuration that decides the modules of "sd15", "sdxl" or a model's folder.
+
+    Raises KeyError for other names and KitError for a folder that holds none.
+    """
+    if isinstance(base, Path):
+        folder_modules(base)
+        return _configs(base)["unet"]
     return {"sd15": _SD15_UNET, "sdxl": _SDXL_UNET}[base]
 
 

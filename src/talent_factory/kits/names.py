@@ -13,11 +13,26 @@ _DEVICES |= {f"{kind}{number}" for kind in ("com", "lpt") for number in "0123456
 _FORBIDDEN = frozenset('<>:"|?*\\/')
 # What a kit is made of; everything else is a program, a program's own file or a thing to unpack.
 KNOWN_SUFFIXES = frozenset(
-    {".json", ".safetensors", ".txt", ".md", ".png", ".jpg", ".jpeg", ".webp", ".csv", ".toml", ".yaml", ".yml"}
+    {
+        ".json",
+        ".safetensors",
+        ".txt",
+        ".md",
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".csv",
+        ".toml",
+        ".yaml",
+        ".yml",
+    }
     | {".sig", ".info", ".license"}
 )
 # What file managers leave behind; it says nothing and is not taken along.
-_JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".git", ".gitattributes", ".gitignore"})
+_JUNK = frozenset(
+    {".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".git", ".gitattributes", ".gitignore"}
+)
 
 
 def name_problem(name: str) -> str:

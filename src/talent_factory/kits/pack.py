@@ -17,6 +17,7 @@ from talent_factory.core.files import atomic_folder, json_text
 from talent_factory.core.records import Record
 from talent_factory.core.workspace import check_token
 from talent_factory.kits.header_words import header_words
+from talent_factory.kits.images import image_problem
 from talent_factory.kits.keys import base_of
 from talent_factory.kits.lora_file import Tensors, lora_bytes, read_lora
 from talent_factory.kits.manifest import (
@@ -37,10 +38,10 @@ from talent_factory.kits.manifest import (
     TrainingFacts,
     field_problems,
 )
-from talent_factory.kits.validate import base_text, image_problem, inspect_kit
+from talent_factory.kits.validate import base_text, inspect_kit
 
 PREVIEW_SIDE = 512
-_CONTROLS_NOTE = "Control images (poses, depth, edges) for this talent go here. None are needed to use it.\n"
+CONTROLS_NOTE = "Control images (poses, depth, edges) for this talent go here. None are needed to use it.\n"
 _PATH = re.compile(r"(/|~|\\\\|[A-Za-z]:[\\/]|\.{1,2}[\\/])")
 
 
@@ -115,7 +116,7 @@ def pack_kit(
         WEIGHTS_FILE: lora_bytes(tensors, precision=spec.precision, words=_header(spec)),
         PROMPTS_FILE: json_text(spec.prompts.model_dump(mode="json")).encode(),
         LICENSE_FILE: _license(spec).encode(),
-        f"{CONTROLS_FOLDER}/README.txt": _CONTROLS_NOTE.encode(),
+        f"{CONTROLS_FOLDER}/README.txt": CONTROLS_NOTE.encode(),
     }
     for number, path in enumerate(examples, start=1):
         image = _image(path)

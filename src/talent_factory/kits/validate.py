@@ -7,19 +7,16 @@ kit never makes the validator fail; whatever is wrong with it becomes a finding.
 from __future__ import annotations
 
 import hashlib
-import io
-import struct
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from pydantic import ValidationError
 
 from talent_factory.core.errors import KitError
 from talent_factory.kits.findings import KitReport, Notes
 from talent_factory.kits.folder import KitFolder
 from talent_factory.kits.header import Header, HeaderError, parse_header
+from talent_factory.kits.images import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, image_problem, tells_place
 from talent_factory.kits.keys import base_of, expected_modules
 from talent_factory.kits.manifest import (
     BASE_FILE,
@@ -39,28 +36,7 @@ from talent_factory.kits.signing import SIGNATURE_FILES, check_signature
 from talent_factory.kits.strict import MAX_TEXT_BYTES, StrictJsonError, parse_object
 from talent_factory.kits.weights import Size, check_weights
 
-MAX_IMAGE_BYTES = 32 << 20
-MAX_IMAGE_PIXELS = 64_000_000
 FEW_EXAMPLES = 3
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-# The readers themselves, not Image.open: that would try every format Pillow knows and warn of large sizes.
-_OPENERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
-)
-_BAD_IMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
 
 
 class Inspection(NamedTuple):
@@ -259,25 +235,12 @@ def _check_images(folder: KitFolder) -> None:
                 notes.error(
                     "example", name, f"no readable image: {problem}", "replace it by a PNG, JPEG or WebP"
                 )
+            elif tells_place(data):
+                notes.warning("image-place", name, "says where it was taken", "remove its EXIF and XMP")
             good += not problem and name != PREVIEW_FILE
     if good < FEW_EXAMPLES:
         message = f"{good} examples; {FEW_EXAMPLES} show what the kit does"
         notes.warning("examples-few", EXAMPLES_FOLDER, message, "talent render makes some")
-
-
-def image_problem(data: bytes) -> str:
-    """Return why `data` is no image, "" when it is one: it is decoded to the last pixel."""
-    opener = next((opener for magic, opener in _OPENERS if data.startswith(magic)), None)
-    if opener is None:
-        return "neither PNG nor JPEG nor WebP"
-    try:
-        with opener(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                return f"{image.width} x {image.height} pixels are too many"
-            image.load()
-    except _BAD_IMAGE as error:
-        return str(error)[:120] or type(error).__name__
-    return ""
 
 
 def _check_digests(folder: KitFolder, stated: dict[str, str] | None) -> None:

@@ -19,7 +19,9 @@ class Alphas:
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         self._config = dict(config or {})
-        self.source = "the file's PEFT configuration tells it" if config else "it is the rank, as readers assume"
+        self.source = (
+            "the file's PEFT configuration tells it" if config else "it is the rank, as readers assume"
+        )
         if any(self._get(model, "use_dora") for model in _MODELS):
             raise IntakeRefused(
                 "PEFT's DoRA: its lengths belong to outputs, those of kits to inputs",

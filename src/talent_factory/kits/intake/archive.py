@@ -6,7 +6,6 @@ that can run code is refused before a byte of it is read.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -100,7 +99,9 @@ def refuse_kind(path: str) -> None:
         )
     if path.lower().endswith(ARCHIVE_SUFFIXES + OTHER_ARCHIVES):
         raise IntakeRefused(
-            f"{path[:120]!r} is an archive inside the archive", code="archive", remedy="unpack it yourself first"
+            f"{path[:120]!r} is an archive inside the archive",
+            code="archive",
+            remedy="unpack it yourself first",
         )
     problem = kind_problem(path)
     if problem:
@@ -152,7 +153,9 @@ def store(folder: Path, path: str, read: Callable[[int], bytes]) -> None:
         while piece := read(PIECE):
             size += len(piece)
             if size > MAX_FILE_BYTES:
-                raise IntakeRefused(f"{path[:120]!r} is larger than {MAX_FILE_BYTES >> 30} GB", code="archive-bomb")
+                raise IntakeRefused(
+                    f"{path[:120]!r} is larger than {MAX_FILE_BYTES >> 30} GB", code="archive-bomb"
+                )
             out.write(piece)
 
 
@@ -160,4 +163,4 @@ def _open(path: Path) -> IO[bytes]:
     from talent_factory.kits.strict import open_regular
 
     descriptor, _ = open_regular(path, limit=MAX_TOTAL_BYTES)
-    return io.open(descriptor, "rb", buffering=PIECE)
+    return open(descriptor, "rb", buffering=PIECE)

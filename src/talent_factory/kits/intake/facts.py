@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from talent_factory.core.errors import UsageError
 from talent_factory.core.records import Record
 from talent_factory.core.workspace import check_id
@@ -18,12 +20,58 @@ _TOKEN = re.compile(r"[A-Za-z0-9_]{1,64}")
 _KOHYA_FOLDER = re.compile(r"\d+_(.{1,200})")
 # Words that describe what is in most pictures of anything, and so call nobody.
 _COMMON = frozenset(
-    "1girl 1boy solo a an the of photo picture image portrait drawing illustration person man woman girl boy "
-    "male female people style character looking at viewer white background simple smile standing upper body "
-    "full closed mouth open highres absurdres masterpiece best quality long short hair".split()
+    [
+        "1girl",
+        "1boy",
+        "solo",
+        "a",
+        "an",
+        "the",
+        "of",
+        "photo",
+        "picture",
+        "image",
+        "portrait",
+        "drawing",
+        "illustration",
+        "person",
+        "man",
+        "woman",
+        "girl",
+        "boy",
+        "male",
+        "female",
+        "people",
+        "style",
+        "character",
+        "looking",
+        "at",
+        "viewer",
+        "white",
+        "background",
+        "simple",
+        "smile",
+        "standing",
+        "upper",
+        "body",
+        "full",
+        "closed",
+        "mouth",
+        "open",
+        "highres",
+        "absurdres",
+        "masterpiece",
+        "best",
+        "quality",
+        "long",
+        "short",
+        "hair",
+    ]
 )
-_STYLE_WORDS = frozenset("style artstyle aesthetic medium painting".split())
-_PERSON_WORDS = frozenset("character person celebrity actor actress woman man girl boy".split())
+_STYLE_WORDS = frozenset(["style", "artstyle", "aesthetic", "medium", "painting"])
+_PERSON_WORDS = frozenset(
+    ["character", "person", "celebrity", "actor", "actress", "woman", "man", "girl", "boy"]
+)
 NO_LICENSE = "unknown: ask the maker before you share it"
 
 
@@ -53,7 +101,7 @@ class Facts(Record):
     minor: bool = False
     created_at: datetime | None = None
     images: int | None = None
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
 
 
@@ -71,7 +119,6 @@ def gather(words: Mapping[str, str], told: Sequence[Told], *, stem: str, wishes:
     for item in every:
         if item.value not in (None, "", (), [], False):
             first.setdefault(item.field, item)
-    # a flag that anybody raises stays raised
     values = {name: item.value for name, item in first.items()}
     reasons = [Reason(field=name, value=_short(item.value), why=item.source) for name, item in first.items()]
     triggers = tuple(values.get("triggers") or ())
@@ -96,13 +143,13 @@ def gather(words: Mapping[str, str], told: Sequence[Told], *, stem: str, wishes:
 
 
 _PLAIN = (
-    "title", "description", "author", "license", "tags", "weight", "negatives", "prompts", "real_person", "minor",
-    "created_at", "images",
+    "title", "description", "author", "license", "tags", "weight", "negatives", "prompts", "real_person",
+    "minor", "created_at", "images",
 )  # fmt: skip
 
 
 def kit_id(stem: str, kind: str, digest: str) -> str:
-    """Return an id from a file's name: lower case, Latin letters, digits and _; from its hash if none is left."""
+    """Return an id from a file's name: Latin letters, digits and _; from its hash if none is left."""
     latin = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "_", latin).strip("_")[:60].strip("_") or f"lora_{digest[:8]}"
     try:
@@ -160,8 +207,7 @@ def _token(triggers: tuple[str, ...], wished: str | None) -> tuple[str | None, s
         return wished, "--token"
     for trigger in triggers:
         if _TOKEN.fullmatch(trigger):
-            return trigger, "the first trigger that is one word"
-    for trigger in triggers:
+            return trigger, "a trigger of one word"
         words = [word.strip(".,;:()") for word in trigger.split()]
         for word in words:
             if _TOKEN.fullmatch(word) and word.lower() not in _COMMON:

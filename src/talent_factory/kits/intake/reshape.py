@@ -17,7 +17,7 @@ from talent_factory.kits.header import Header, TensorEntry
 from talent_factory.kits.intake.alphas import Alphas
 from talent_factory.kits.intake.forms import BaseName, Named, grouped, kohya_name
 from talent_factory.kits.intake.refusal import IntakeRefused
-from talent_factory.kits.keys import ModuleShape, Modules
+from talent_factory.kits.keys import Modules, ModuleShape
 from talent_factory.kits.lora_file import LoraSize
 from talent_factory.kits.weights import read_tensor
 
@@ -108,7 +108,9 @@ def _module(data: memoryview, named: Named, base: BaseName, modules: Modules, al
         raise IntakeRefused(f"{named.raw[:120]!r} is no module of {base} that kits adapt", code="key-unknown")
     down, up = named.parts.get("down"), named.parts.get("up")
     if down is None or up is None:
-        raise IntakeRefused(f"{named.raw[:120]!r} has {'no down' if down is None else 'no up'}", code="pair-missing")
+        raise IntakeRefused(
+            f"{named.raw[:120]!r} has {'no down' if down is None else 'no up'}", code="pair-missing"
+        )
     if not fits(named, shape):
         raise IntakeRefused(
             f"{named.raw[:120]!r}: {list(down.shape)} and {list(up.shape)} do not fit a layer of "
@@ -168,7 +170,9 @@ def _lengths(data: memoryview, module: _Module, entry: TensorEntry) -> NDArray[A
 
 
 def _bits(data: memoryview, entry: TensorEntry) -> NDArray[Any]:
-    return np.frombuffer(data, _BITS[entry.dtype], count=entry.numbers, offset=entry.start).reshape(entry.shape)
+    return np.frombuffer(data, _BITS[entry.dtype], count=entry.numbers, offset=entry.start).reshape(
+        entry.shape
+    )
 
 
 def _size(found: list[_Module], plain: int, wide: int) -> tuple[LoraSize, bool]:

@@ -1,4 +1,4 @@
-"""Read what stands beside a LoRA file: the cards and pictures that A1111, Lora-Manager and Civitai tools keep.
+"""Read what stands beside a LoRA file: cards and pictures of A1111, Lora-Manager and Civitai's tools.
 
 The forms: `<stem>.json` (A1111, Forge, InvokeAI), `<stem>.civitai.info` (Civitai's own answer),
 `<stem>.metadata.json` (Lora-Manager), `<stem>.txt` and `.description.txt`, `<stem>.png` and its like,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,16 @@ from talent_factory.kits.strict import StrictJsonError, parse_object, read_regul
 MAX_CARD_BYTES = 2 << 20
 MAX_PICTURE_BYTES = 32 << 20
 _TAG = re.compile(r"<[^<>]{0,500}>")
-_PICTURES = (".png", ".preview.png", ".jpg", ".jpeg", ".webp", ".preview.jpg", ".preview.jpeg", ".preview.webp")
+_PICTURES = (
+    ".png",
+    ".preview.png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".preview.jpg",
+    ".preview.jpeg",
+    ".preview.webp",
+)
 
 
 class Told(NamedTuple):
@@ -29,7 +39,7 @@ class Told(NamedTuple):
 
 
 def beside(path: Path) -> tuple[list[Told], list[str]]:
-    """Return what the cards beside `path` tell, the user's own words first, and remarks on unreadable ones."""
+    """Return what the cards beside `path` tell, the user's own words first, and what was unreadable."""
     told: list[Told] = []
     remarks: list[str] = []
     for name, read in (
@@ -75,7 +85,9 @@ def plain(text: object, *, most: int = 4000) -> str:
 
 def words_of(value: object, *, most: int = 40) -> tuple[str, ...]:
     """Return a list of short lines from a list, or from text with commas."""
-    items: Iterable[object] = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else ()
+    items: Iterable[object] = (
+        value.split(",") if isinstance(value, str) else value if isinstance(value, list) else ()
+    )
     found = (plain(item, most=300).replace("\n", " ").strip(" ,") for item in items)
     return tuple(dict.fromkeys(item for item in found if item))[:most]
 
@@ -111,10 +123,8 @@ def _lora_manager(card: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "tags", words_of(card.get("tags"))
     tips = card.get("usage_tips")
     if isinstance(tips, str) and tips:
-        try:
+        with suppress(StrictJsonError):
             yield "weight", _weight(parse_object(tips.encode("utf-8", "replace")).get("strength")) or None
-        except StrictJsonError:
-            pass
     civitai = card.get("civitai")
     if isinstance(civitai, Mapping):
         yield from _civitai(civitai)

@@ -47,12 +47,10 @@ def _admit(info: tarfile.TarInfo, ledger: Ledger) -> str | None:
     # packing programs write ./ before names
     name = info.name[2:] if info.name.startswith("./") else info.name
     if info.isdir():
-        return None if name in ("", ".") else _folder(name, ledger)
+        if name not in ("", "."):
+            ledger.admit(name, folder=True)
+        return None
     return ledger.admit(name)
-
-
-def _folder(name: str, ledger: Ledger) -> None:
-    ledger.admit(name, folder=True)
 
 
 class _Forward:

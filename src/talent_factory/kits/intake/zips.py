@@ -40,7 +40,7 @@ class _Sized:
 def unpack_zip(stream: IO[bytes], folder: Path, ledger: Ledger) -> list[str]:
     """Unpack the zip in `stream` into `folder`; as `archive.unpack`."""
     try:
-        with zipfile.ZipFile(_Sized(stream)) as archive:  # type: ignore[arg-type]
+        with zipfile.ZipFile(_Sized(stream)) as archive:
             wanted = _wanted(archive, ledger)
             for info, path in wanted:
                 with archive.open(info) as entry:
