@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.files import sha256_file
 from talent_factory.core.records import Record
 from talent_factory.core.workspace import check_id
+from talent_factory.foundry.blocks import Blocks, check_blocks, read_blocks
 from talent_factory.kits.index import kit_folders
 from talent_factory.kits.keys import base_of
 from talent_factory.kits.manifest import WEIGHTS_FILE, PromptSet, TalentManifest, read_prompts
@@ -52,9 +53,17 @@ class Ingredient(Record):
 
     kit: Kit
     weight: float
-    blocks: tuple[tuple[str, float], ...] = ()
+    blocks: Blocks = ()
     begin: float = Field(default=0.0, ge=0, lt=1)
     end: float = Field(default=1.0, gt=0, le=1)
+
+    @field_validator("blocks")
+    @classmethod
+    def _known_blocks(cls, blocks: Blocks) -> Blocks:
+        try:
+            return check_blocks(blocks)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
     def _begins_before_it_ends(self) -> Ingredient:
@@ -93,15 +102,17 @@ def load_kit(root: Path, talent_id: str, *, base_folder: Path | None = None) -> 
 def read_ingredient(text: str, root: Path, *, base_folder: Path | None = None) -> Ingredient:
     """`ID`, `ID:WEIGHT`, `ID:WEIGHT@BEGIN-END` as typed; without a weight the kit's own default counts.
 
-    Raises UsageError when the weight is no number from -2 to 2 or the shares of the steps are none, else what
-    `load_kit` raises.
+    Factors of blocks may follow a slash: `ID:0.8/down=0.5,up.1=0`. Raises UsageError when the weight is no
+    number from -2 to 2, the shares of the steps are none or a block is, else what `load_kit` raises.
     """
-    named, at, span = text.partition("@")
+    front, slash, factors = text.partition("/")
+    named, at, span = front.partition("@")
     talent_id, colon, number = named.partition(":")
     kit = load_kit(root, talent_id, base_folder=base_folder)
     weight = _weight(number, talent_id) if colon else kit.manifest.default_weight
     begin, end = _span(span, named) if at else (0.0, 1.0)
-    return Ingredient(kit=kit, weight=weight, begin=begin, end=end)
+    blocks = read_blocks(factors, base=kit.base) if slash else ()
+    return Ingredient(kit=kit, weight=weight, blocks=blocks, begin=begin, end=end)
 
 
 def _weight(number: str, talent_id: str) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,92 +14,238 @@ from torch import Tensor
 
 from talent_factory.core.errors import KitError
 from talent_factory.foundry.blend import Mix
+from talent_factory.foundry.blocks import block_namer, factor_of
 from talent_factory.foundry.discover import Ingredient, check_same_base
-from talent_factory.training.lora import merge_into
+from talent_factory.foundry.projection import kept_out, read_directions
+from talent_factory.foundry.schedule import Weights, text_weights, weights_at
+from talent_factory.training.lora import fitting_layers, merged_weight
 
 if TYPE_CHECKING:
     from talent_factory.training.families.port import Base
 
+UNET = "lora_unet_"
 
-def combine(parts: Sequence[tuple[Mapping[str, Tensor], float]]) -> dict[str, Tensor]:
-    """One LoRA in kohya form whose change is exactly the sum of `weight * change` of all parts.
 
-    Ranks add up: the downs stand below each other, the ups side by side with their factor, and alpha equals
-    the rank. Raises KitError when a layer is incomplete or two parts disagree about its shape.
+@dataclass(frozen=True)
+class Part:
+    """What one kit does to one layer: up (out, r) with alpha / rank in it, down (r, in) and DoRA's lengths.
+
+    `factor` is that of the layer's block; a convolution's kernel is flattened into `in`.
     """
-    names = sorted({key.split(".", 1)[0] for tensors, _ in parts for key in tensors})
-    combined: dict[str, Tensor] = {}
-    for name in names:
-        downs: list[Tensor] = []
-        ups: list[Tensor] = []
-        for tensors, weight in parts:
-            if f"{name}.lora_down.weight" not in tensors:
-                continue
-            down, up, factor = _layer(tensors, name)
-            downs.append(down)
-            ups.append(up * (weight * factor))
-        if any(down.shape[1:] != downs[0].shape[1:] for down in downs) or any(
-            up.shape[0] != ups[0].shape[0] for up in ups
-        ):
-            raise KitError(f"the kits give layer {name} different shapes", remedy="choose kits of one base")
-        combined[f"{name}.lora_down.weight"] = torch.cat(downs, dim=0)
-        combined[f"{name}.lora_up.weight"] = torch.cat(ups, dim=1)
-        combined[f"{name}.alpha"] = torch.tensor(float(sum(down.shape[0] for down in downs)))
-    return combined
+
+    kit: int
+    up: Tensor
+    down: Tensor
+    factor: float
+    lengths: Tensor | None = None
 
 
-def _layer(tensors: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor, float]:
-    """Down, up and alpha / rank of one layer, in float32; a missing alpha means alpha = rank."""
-    down, up = tensors[f"{name}.lora_down.weight"].float(), tensors.get(f"{name}.lora_up.weight")
-    if up is None or up.shape[1] != down.shape[0]:
-        raise KitError(
-            f"the LoRA layer {name} is incomplete", remedy="talent kit validate tells which kit it is"
-        )
-    alpha = tensors.get(f"{name}.alpha")
-    return down, up.float(), 1.0 if alpha is None else float(alpha) / down.shape[0]
+Layers = dict[str, list[Part]]
+
+
+def read_layers(mix: Mix) -> tuple[Layers, dict[str, tuple[int, ...]]]:
+    """What each kit of a mix does to each layer, by the layer's name, and each down's shape without the rank.
+
+    Parts stand in an order that does not depend on that of the ingredients: so their sums do not, in the last
+    bit. Raises KitError when the kits are for different bases, when a file or a layer of it is broken, and
+    when one of several was trained with DoRA, whose lengths divide: no sum of matrices stands for it.
+    """
+    check_same_base(mix.ingredients)
+    layers: Layers = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for number, use in sorted(enumerate(mix.ingredients), key=lambda item: _rank(item[1])):
+        block_of = block_namer(use.kit.base)
+        tensors = _read(use)
+        if len(mix.ingredients) > 1 and any(name.endswith(".dora_scale") for name in tensors):
+            raise KitError(
+                "a kit trained with DoRA cannot be mixed exactly",
+                remedy="use it alone, or train without dora",
+            )
+        for name in sorted({key.split(".", 1)[0] for key in tensors}):
+            down, up, ratio = _layer(tensors, name)
+            shape = (up.shape[0], *down.shape[1:])
+            if shapes.setdefault(name, shape) != shape:
+                raise KitError(
+                    f"the kits give layer {name} different shapes", remedy="choose kits of one base"
+                )
+            part = Part(
+                kit=number,
+                up=up.flatten(1) * ratio,
+                down=down.flatten(1),
+                factor=factor_of(block_of(name), use.blocks) if use.blocks else 1.0,
+                lengths=tensors.get(f"{name}.dora_scale"),
+            )
+            layers.setdefault(name, []).append(part)
+    return layers, shapes
+
+
+def _rank(use: Ingredient) -> tuple[object, ...]:
+    return use.kit.sha256, use.weight, use.blocks, use.begin, use.end
+
+
+def combined(parts: Sequence[Part], weights: Weights, mix: Mix) -> tuple[Tensor, Tensor] | None:
+    """Up and down of one layer whose product is the weighted sum of all parts, None when it is nothing.
+
+    The downs stand below each other, the ups side by side with their weights.
+    """
+    acting = [(part, weights[part.kit] * part.factor) for part in parts]
+    acting = [(part, weight) for part, weight in acting if weight]
+    if not acting:
+        return None
+    directions, strength = _style_directions(acting, mix)
+    downs = [
+        kept_out(part.down, directions, strength)
+        if directions is not None and _is_identity(mix.ingredients[part.kit])
+        else part.down
+        for part, _ in acting
+    ]
+    return torch.cat([part.up * weight for part, weight in acting], dim=1), torch.cat(downs)
+
+
+def _style_directions(acting: Sequence[tuple[Part, float]], mix: Mix) -> tuple[Tensor | None, float]:
+    """What the styles of a layer read, and how strictly identities are kept out of it.
+
+    The paper's strength is for a style at full weight; at less it falls along, so that a style that fades
+    away ends as none at all.
+    """
+    styles = [(part, weight) for part, weight in acting if not _is_identity(mix.ingredients[part.kit])]
+    if not mix.projection or not styles or len(styles) == len(acting):
+        return None, 0.0
+    full = min(1.0, max(abs(weight) for _, weight in styles))
+    return read_directions([(part.up * weight, part.down) for part, weight in styles]), mix.projection * full
+
+
+def _is_identity(use: Ingredient) -> bool:
+    return use.kit.id.startswith("avatar.identity.")
+
+
+def combine(mix: Mix) -> dict[str, Tensor]:
+    """One LoRA in kohya form whose change is exactly that of the mix; ranks add up, alpha equals the rank.
+
+    Raises KitError as `read_layers` does, and for a mix that changes from step to step or is one of DoRA.
+    """
+    if not mix.steady:
+        raise KitError("a mix that changes from step to step is no single LoRA", remedy="mix without steps")
+    layers, shapes = read_layers(mix)
+    tensors: dict[str, Tensor] = {}
+    for name, parts in layers.items():
+        if any(part.lengths is not None for part in parts):
+            raise KitError("a kit trained with DoRA is no plain LoRA", remedy="ship the kit itself")
+        found = combined(parts, text_weights(mix), mix)
+        if found is None:
+            continue
+        up, down = found
+        tail = [1] * (len(shapes[name]) - 2)
+        tensors[f"{name}.lora_down.weight"] = down.view(-1, *shapes[name][1:]).contiguous()
+        tensors[f"{name}.lora_up.weight"] = up.view(*up.shape, *tail).contiguous()
+        tensors[f"{name}.alpha"] = torch.tensor(float(len(down)))
+    return tensors
 
 
 class Mixture:
     """Kits merged into a base: the weights that each sampling step wants are put in place before it."""
 
-    def __init__(self, mix: Mix) -> None:
+    def __init__(self, mix: Mix, base: Base) -> None:
+        """Find every layer and keep its weights; nothing is changed yet. Raises KitError as `mixed` does."""
         self.steady = mix.steady
-        """Whether all steps want the same weights: then layers may be packed for a whole batch."""
+        """Whether all steps want the same weights: then what follows from them may be kept for a batch."""
+        self._mix, self._now = mix, text_weights(mix) if mix.steady else None
+        layers, shapes = read_layers(mix)
+        self._places: list[_Place] = []
+        for prefix, module in base.modules():
+            own = {name: shape for name, shape in shapes.items() if name.startswith(f"{prefix}_")}
+            for name, parameter in fitting_layers(module, own, prefix=prefix, name=base.lora_name):
+                parts = [_at(part, parameter.device) for part in layers[name]]
+                self._places.append(_Place(name, parameter, parameter.detach().clone(), parts))
 
+    @torch.no_grad()
     def before_step(self, index: int, steps: int) -> None:
         """Make the weights right for step `index` of `steps`; nothing is done when they already are."""
+        if self.steady:
+            return
+        wanted = weights_at(self._mix, index, steps)
+        if wanted != self._now:
+            self._put(wanted, [place for place in self._places if place.name.startswith(UNET)])
+            self._now = wanted
+
+    @torch.no_grad()
+    def put_in(self) -> None:
+        """Merge the text encoders for good, and the rest as the first step wants it."""
+        start = text_weights(self._mix) if self.steady else weights_at(self._mix, 0, 1000)
+        self._put(text_weights(self._mix), [one for one in self._places if not one.name.startswith(UNET)])
+        self._put(start, [place for place in self._places if place.name.startswith(UNET)])
+        self._now = start
+
+    @torch.no_grad()
+    def take_out(self) -> None:
+        """Put the saved weights back bit for bit."""
+        for place in self._places:
+            place.parameter.copy_(place.original)
+
+    def _put(self, weights: Weights, places: Sequence[_Place]) -> None:
+        for place in places:
+            place.put(weights, self._mix)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One layer of the base: its weights, what they were, and what the kits do to them."""
+
+    name: str
+    parameter: Tensor
+    original: Tensor
+    parts: list[Part]
+
+    def put(self, weights: Weights, mix: Mix) -> None:
+        """The sum is made in float32 from the saved weights and rounded once to the layer's dtype."""
+        alone = self.parts[0]
+        if alone.lengths is not None:
+            change = (alone.up @ alone.down).view(self.original.shape)
+            scale = weights[alone.kit] * alone.factor
+            self.parameter.copy_(merged_weight(self.original.float(), change, alone.lengths, scale))
+            return
+        found = combined(self.parts, weights, mix)
+        if found is None:
+            self.parameter.copy_(self.original)
+            return
+        change = (found[0] @ found[1]).view(self.original.shape)
+        if self.parameter.dtype == torch.float32:
+            torch.add(self.original, change, out=self.parameter)
+        else:
+            self.parameter.copy_(change.add_(self.original))
+
+
+def _at(part: Part, device: torch.device) -> Part:
+    if part.up.device == device:
+        return part
+    lengths = None if part.lengths is None else part.lengths.to(device)
+    return Part(part.kit, part.up.to(device), part.down.to(device), part.factor, lengths)
 
 
 @contextmanager
 def mixed(base: Base, mix: Mix) -> Iterator[Mixture]:
     """Within this context `base` draws with the kits of `mix`; after it, every weight has its old bits again.
 
-    The order of the kits makes no difference, not even in the last bit. Raises KitError when kits are for
-    different bases or do not fit this one; then nothing was changed.
+    The order of the kits makes no difference, not even in the last bit, unless they take turns. Raises
+    KitError when kits are for different bases or do not fit this one; then nothing was changed.
     """
-    check_same_base(mix.ingredients)
-    ordered = sorted(mix.ingredients, key=lambda ingredient: (ingredient.kit.sha256, ingredient.weight))
-    parts = [(_read(ingredient), ingredient.weight) for ingredient in ordered]
-    tensors, weight = parts[0] if _lengths_alone(parts) else (combine(parts), 1.0)
-    with ExitStack() as merges:
-        for prefix, module in base.modules():
-            merged = merge_into(module, tensors, weight, prefix=prefix, name=base.lora_name)
-            merges.enter_context(merged)
-        yield Mixture(mix)
+    mixture = Mixture(mix, base)
+    try:
+        mixture.put_in()
+        yield mixture
+    finally:
+        mixture.take_out()
 
 
-def _lengths_alone(parts: Sequence[tuple[Mapping[str, Tensor], float]]) -> bool:
-    """Whether there is one kit and it has DoRA's lengths, which divide: no sum of matrices stands for it.
-
-    Raises KitError when such a kit is to be mixed with others.
-    """
-    if not any(name.endswith(".dora_scale") for tensors, _ in parts for name in tensors):
-        return False
-    if len(parts) > 1:
+def _layer(tensors: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor, float]:
+    """Down, up and alpha / rank of one layer, in float32; a missing alpha means alpha = rank."""
+    down, up = tensors.get(f"{name}.lora_down.weight"), tensors.get(f"{name}.lora_up.weight")
+    if down is None or up is None or up.flatten(1).shape[1] != down.shape[0]:
         raise KitError(
-            "a kit trained with DoRA cannot be mixed exactly", remedy="use it alone, or train without dora"
+            f"the LoRA layer {name} is incomplete", remedy="talent kit validate tells which kit it is"
         )
-    return True
+    alpha = tensors.get(f"{name}.alpha")
+    return down.float(), up.float(), 1.0 if alpha is None else float(alpha) / down.shape[0]
 
 
 def _read(ingredient: Ingredient) -> dict[str, Tensor]:

@@ -1,105 +1,192 @@
-"""A mix is the exact weighted sum, whatever the order, and leaves no trace."""
+"""A mix is the exact weighted sum, by block and by step, whatever the order, and leaves no trace."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from foundry_maker import IDENTITY, add_kit
+from foundry_maker import IDENTITY, STYLE, add_kit
 from talent_factory.core.errors import KitError
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient, Kit, load_kit
 from talent_factory.foundry.mix import combine, mixed
 from talent_factory.training.families.port import Base
-from talent_factory.training.lora import low_rank_delta, target_layers
+from talent_factory.training.lora import low_rank_delta, merge_into, target_layers
 
-WEIGHTS = st.floats(-2, 2, width=32)
-
-
-def lora(rank: int, alpha: float, seed: int, *, shape: tuple[int, ...] = (6, 5)) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    out, *rest = shape
-    return {
-        "lora_unet_x.lora_down.weight": torch.randn((rank, *rest), generator=generator),
-        "lora_unet_x.lora_up.weight": torch.randn((out, rank, *([1] * (len(rest) - 1))), generator=generator),
-        "lora_unet_x.alpha": torch.tensor(alpha),
-    }
+ATTENTION = "lora_unet_mid_block_attentions_0_proj_in"
+CONVOLUTION = "lora_unet_down_blocks_0_resnets_0_conv1"
 
 
-def together(*ingredients: Ingredient) -> Mix:
-    return Mix(ingredients=ingredients)
+def together(*ingredients: Ingredient, projection: float = 0.0, switch: bool = False) -> Mix:
+    return Mix(ingredients=ingredients, projection=projection, switch=switch)
 
 
 def bits(base: Base) -> list[Tensor]:
     return [p.detach().clone() for _, module in base.modules() for p in module.parameters()]
 
 
-@given(WEIGHTS, WEIGHTS, st.integers(1, 4), st.integers(1, 4), st.floats(0.5, 8, width=32))
-def test_the_combination_is_the_weighted_sum(
-    one: float, two: float, rank: int, other: int, alpha: float
-) -> None:
-    a, b = lora(rank, alpha, 1), lora(other, 2 * alpha, 2)
-    expected = one * low_rank_delta(a, "lora_unet_x") + two * low_rank_delta(b, "lora_unet_x")
-    found = combine([(a, one), (b, two)])
-    assert found["lora_unet_x.lora_down.weight"].shape[0] == rank + other
-    torch.testing.assert_close(low_rank_delta(found, "lora_unet_x"), expected, rtol=1e-4, atol=1e-4)
+def same(before: list[Tensor], base: Base) -> bool:
+    return all(torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
 
 
-def test_convolutions_and_layers_of_one_part_alone_combine_too() -> None:
-    a, b = lora(2, 2.0, 1, shape=(4, 3, 3, 3)), {}
-    for name, tensor in lora(1, 1.0, 2).items():
-        b[name.replace("_x", "_y")] = tensor
-    found = combine([(a, 0.5), (b, 1.0)])
-    torch.testing.assert_close(low_rank_delta(found, "lora_unet_x"), 0.5 * low_rank_delta(a, "lora_unet_x"))
-    torch.testing.assert_close(low_rank_delta(found, "lora_unet_y"), low_rank_delta(b, "lora_unet_y"))
+def weight_of(base: Base, name: str) -> Tensor:
+    return dict(target_layers(base.unet, name=base.lora_name))[name].weight.detach().clone()
 
 
-def test_a_missing_alpha_means_alpha_equals_rank() -> None:
-    a = lora(3, 3.0, 1)
-    without = {name: tensor for name, tensor in a.items() if not name.endswith("alpha")}
-    left, right = combine([(without, 1.0)]), combine([(a, 1.0)])
-    assert all(torch.equal(left[name], right[name]) for name in right)
+@pytest.fixture
+def pair(identity: Kit, style: Kit) -> tuple[Ingredient, Ingredient]:
+    return Ingredient(kit=identity, weight=0.9), Ingredient(kit=style, weight=0.333)
 
 
-def test_incomplete_and_contradicting_layers_are_refused() -> None:
-    a = lora(2, 2.0, 1)
-    broken = {name: tensor for name, tensor in a.items() if "lora_up" not in name}
-    with pytest.raises(KitError, match="incomplete"):
-        combine([(broken, 1.0)])
-    with pytest.raises(KitError, match="different shapes"):
-        combine([(a, 1.0), (lora(2, 2.0, 1, shape=(6, 7)), 1.0)])
+@pytest.mark.parametrize("name", [ATTENTION, CONVOLUTION])
+def test_the_merge_is_the_weighted_sum(base: Base, pair: tuple[Ingredient, Ingredient], name: str) -> None:
+    plain = weight_of(base, name)
+    files = [load_file(use.kit.weights) for use in pair]
+    change = sum(use.weight * low_rank_delta(file, name) for use, file in zip(pair, files, strict=True))
+    with mixed(base, together(*pair)):
+        torch.testing.assert_close(weight_of(base, name), plain + change.view(plain.shape), rtol=0, atol=1e-6)
 
 
-def test_the_base_comes_back_bit_for_bit(base: Base, identity: Kit, style: Kit) -> None:
+def test_one_file_stands_for_a_mix(base: Base, pair: tuple[Ingredient, Ingredient]) -> None:
+    mix = together(pair[0], pair[1].model_copy(update={"blocks": (("mid", 0.5),)}), projection=0.5)
+    tensors = combine(mix)
+    assert tensors[f"{ATTENTION}.lora_down.weight"].shape[0] == 5
+    assert float(tensors[f"{ATTENTION}.alpha"]) == 5.0
+    with mixed(base, mix):
+        merged = [weight_of(base, name) for name in (ATTENTION, CONVOLUTION)]
+    with merge_into(base.unet, tensors, name=base.lora_name):
+        for name, weight in zip((ATTENTION, CONVOLUTION), merged, strict=True):
+            torch.testing.assert_close(weight_of(base, name), weight, rtol=0, atol=1e-6)
+
+
+def test_a_missing_alpha_means_alpha_equals_rank(identity: Kit, tmp_path: Path) -> None:
+    folder = tmp_path / "kit"
+    shutil.copytree(identity.path, folder)
+    tensors = {name: t for name, t in load_file(identity.weights).items() if not name.endswith("alpha")}
+    save_file(tensors, folder / "weights.safetensors")
+    without = together(Ingredient(kit=identity.model_copy(update={"path": folder}), weight=1.0))
+    found, usual = combine(without), combine(together(Ingredient(kit=identity, weight=1.0)))
+    # rank and alpha of that kit are both 2
+    assert all(torch.equal(found[name], usual[name]) for name in usual)
+
+
+@pytest.mark.parametrize(("part", "message"), [("lora_up", "incomplete"), ("lora_down", "incomplete")])
+def test_incomplete_layers_are_refused(identity: Kit, tmp_path: Path, part: str, message: str) -> None:
+    folder = tmp_path / "kit"
+    shutil.copytree(identity.path, folder)
+    tensors = {name: t for name, t in load_file(identity.weights).items() if part not in name}
+    save_file(tensors, folder / "weights.safetensors")
+    broken = Ingredient(kit=identity.model_copy(update={"path": folder}), weight=1.0)
+    with pytest.raises(KitError, match=message):
+        combine(together(broken))
+
+
+def test_the_base_comes_back_bit_for_bit(base: Base, pair: tuple[Ingredient, Ingredient]) -> None:
     before = bits(base)
-    use = together(Ingredient(kit=identity, weight=0.9), Ingredient(kit=style, weight=0.333))
-    with mixed(base, use):
-        assert any(not torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
-    assert all(torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
-    with pytest.raises(RuntimeError, match="in between"), mixed(base, use):
+    with mixed(base, together(*pair)):
+        assert not same(before, base)
+    assert same(before, base)
+    with pytest.raises(RuntimeError, match="in between"), mixed(base, together(*pair)):
         raise RuntimeError("in between")
-    assert all(torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
+    assert same(before, base)
 
 
-def test_the_order_of_kits_does_not_matter_in_the_last_bit(base: Base, identity: Kit, style: Kit) -> None:
-    use = together(Ingredient(kit=identity, weight=0.9), Ingredient(kit=style, weight=0.333))
-    with mixed(base, use):
-        first = bits(base)
-    with mixed(base, together(*use.ingredients[::-1])):
-        second = bits(base)
-    assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
+def test_a_kit_that_does_not_fit_changes_nothing(base: Base, identity: Kit, tmp_path: Path) -> None:
+    before, folder = bits(base), tmp_path / "kit"
+    shutil.copytree(identity.path, folder)
+    tensors = load_file(identity.weights)
+    tensors["lora_unet_zz.lora_down.weight"] = torch.ones(2, 3)
+    tensors["lora_unet_zz.lora_up.weight"] = torch.ones(3, 2)
+    save_file(tensors, folder / "weights.safetensors")
+    stranger = Ingredient(kit=identity.model_copy(update={"path": folder}), weight=1.0)
+    with pytest.raises(KitError, match="lora_unet_zz"), mixed(base, together(stranger)):
+        pass
+    assert same(before, base)
+
+
+def test_the_order_of_kits_does_not_matter_in_the_last_bit(
+    base: Base, pair: tuple[Ingredient, Ingredient]
+) -> None:
+    for projection in (0.0, 0.5):
+        with mixed(base, together(*pair, projection=projection)):
+            first = bits(base)
+        with mixed(base, together(*pair[::-1], projection=projection)):
+            assert same(first, base)
 
 
 def test_nothing_mixed_is_the_base(base: Base, identity: Kit) -> None:
     before = bits(base)
-    for use in (Mix(), together(Ingredient(kit=identity, weight=0.0))):
+    nothing = Ingredient(kit=identity, weight=1.0, blocks=(("all", 0.0),))
+    for use in (Mix(), together(Ingredient(kit=identity, weight=0.0)), together(nothing)):
         with mixed(base, use):
-            assert all(torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
+            assert same(before, base)
+
+
+def test_blocks_weigh_their_own_layers_alone(base: Base, identity: Kit) -> None:
+    half = Ingredient(kit=identity, weight=1.0, blocks=(("mid", 0.5),))
+    with mixed(base, together(Ingredient(kit=identity, weight=1.0))):
+        whole = {name: weight_of(base, name) for name in (ATTENTION, CONVOLUTION)}
+    plain = weight_of(base, ATTENTION)
+    with mixed(base, together(half)):
+        assert torch.equal(weight_of(base, CONVOLUTION), whole[CONVOLUTION])
+        torch.testing.assert_close(weight_of(base, ATTENTION), (plain + whole[ATTENTION]) / 2)
+
+
+def test_each_step_has_the_weights_of_its_kits(base: Base, identity: Kit, style: Kit) -> None:
+    early, late = Ingredient(kit=identity, weight=0.9, end=0.5), Ingredient(kit=style, weight=0.7, begin=0.5)
+    states = []
+    for use in (early, late):
+        with mixed(base, together(use.model_copy(update={"begin": 0.0, "end": 1.0}))):
+            states.append({name: weight_of(base, name) for name in (ATTENTION, CONVOLUTION)})
+    before = bits(base)
+    with mixed(base, together(early, late)) as mixture:
+        assert not mixture.steady
+        # two batches: the second starts again where the first began
+        for index in (*range(4), *range(4)):
+            mixture.before_step(index, 4)
+            for name, wanted in states[index // 2].items():
+                assert torch.equal(weight_of(base, name), wanted)
+    assert same(before, base)
+
+
+def test_nothing_is_written_when_nothing_changes(base: Base, pair: tuple[Ingredient, Ingredient]) -> None:
+    late = pair[1].model_copy(update={"begin": 0.5})
+    parameter = dict(target_layers(base.unet, name=base.lora_name))[ATTENTION].weight
+    for mix, writes in ((together(*pair), 0), (together(pair[0], late), 2)):
+        with mixed(base, mix) as mixture:
+            version = parameter._version
+            for index in (*range(4), 0):
+                mixture.before_step(index, 4)
+            assert parameter._version - version == writes
+
+
+def test_kits_take_turns(base: Base, pair: tuple[Ingredient, Ingredient]) -> None:
+    alone = []
+    for use in pair:
+        with mixed(base, together(use)):
+            alone.append(weight_of(base, ATTENTION))
+    with mixed(base, together(*pair, switch=True)) as mixture:
+        for index in range(5):
+            mixture.before_step(index, 5)
+            assert torch.equal(weight_of(base, ATTENTION), alone[index % 2])
+
+
+def test_prompts_are_read_with_all_kits_whatever_the_step(
+    base: Base, pair: tuple[Ingredient, Ingredient]
+) -> None:
+    def text_bits() -> list[Tensor]:
+        return [p.detach().clone() for _, module in base.text_encoders for p in module.parameters()]
+
+    with mixed(base, together(*pair)):
+        wanted = text_bits()
+    with mixed(base, together(pair[0], pair[1].model_copy(update={"begin": 0.5}))) as mixture:
+        mixture.before_step(0, 4)
+        assert all(torch.equal(one, two) for one, two in zip(text_bits(), wanted, strict=True))
 
 
 def test_a_dora_kit_brings_its_lengths_and_cannot_be_mixed(
@@ -114,9 +201,26 @@ def test_a_dora_kit_brings_its_lengths_and_cannot_be_mixed(
         for layer in layers:
             columns = layer.weight.detach().float().transpose(0, 1).flatten(1).norm(dim=1)
             torch.testing.assert_close(columns, torch.full_like(columns, 2.0), rtol=1e-3, atol=1e-3)
-    assert all(torch.equal(old, new) for old, new in zip(before, bits(base), strict=True))
-    with (
-        pytest.raises(KitError, match="DoRA"),
-        mixed(base, together(alone, Ingredient(kit=style, weight=0.5))),
-    ):
+    assert same(before, base)
+    with pytest.raises(KitError, match="DoRA"), mixed(base, together(alone, Ingredient(kit=style, weight=1))):
         pass
+    with pytest.raises(KitError, match="DoRA"):
+        combine(together(alone))
+
+
+def test_kits_that_disagree_about_a_layer_are_refused(identity: Kit, style: Kit, tmp_path: Path) -> None:
+    folder = tmp_path / "kit"
+    shutil.copytree(style.path, folder)
+    tensors = load_file(style.weights)
+    down = tensors[f"{ATTENTION}.lora_down.weight"]
+    tensors[f"{ATTENTION}.lora_down.weight"] = torch.ones(down.shape[0], down.shape[1] + 1, *down.shape[2:])
+    save_file(tensors, folder / "weights.safetensors")
+    other = Ingredient(kit=style.model_copy(update={"path": folder}), weight=1.0)
+    with pytest.raises(KitError, match="different shapes"):
+        combine(together(Ingredient(kit=identity, weight=1.0), other))
+
+
+def test_a_mix_of_turns_is_no_single_file(pair: tuple[Ingredient, Ingredient]) -> None:
+    assert pair[1].kit.id == STYLE
+    with pytest.raises(KitError, match="step to step"):
+        combine(together(*pair, switch=True))

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from talent_factory.training.lora.merge import Merged, low_rank_delta, merge_into
+from talent_factory.training.lora.merge import (
+    Merged,
+    fitting_layers,
+    low_rank_delta,
+    merge_into,
+    merged_weight,
+)
 from talent_factory.training.lora.names import (
     TEXT_PREFIX,
     UNET_PREFIX,
@@ -20,8 +26,10 @@ __all__ = [
     "Merged",
     "Namer",
     "attach",
+    "fitting_layers",
     "kohya_name",
     "low_rank_delta",
     "merge_into",
+    "merged_weight",
     "target_layers",
 ]

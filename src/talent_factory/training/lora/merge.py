@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,31 +50,50 @@ def merge_into(
     The sum is made in float32 and rounded once to the layer's dtype. Raises KitError when a name has no
     layer in `module` or a shape does not fit; then nothing has changed.
     """
-    layers = dict(target_layers(module, prefix=prefix, name=name))
     names = sorted({key.split(".", 1)[0] for key in tensors if key.startswith(f"{prefix}_")})
+    changes = {key: low_rank_delta(tensors, key) for key in names}
+    shapes = {key: tuple(change.shape) for key, change in changes.items()}
     planned: list[tuple[Tensor, Tensor]] = []
-    for key in names:
-        if key not in layers:
-            raise KitError(
-                f"the LoRA names {key}, which this base does not have", remedy="choose a kit of this base"
-            )
-        parameter = layers[key].weight
-        change = low_rank_delta(tensors, key).to(parameter.device)
-        if change.numel() != parameter.numel() or change.shape[0] != parameter.shape[0]:
-            raise KitError(
-                f"the LoRA layer {key} gives {tuple(change.shape)}, the base has {tuple(parameter.shape)}",
-                remedy="choose a kit of this base",
-            )
+    for key, parameter in fitting_layers(module, shapes, prefix=prefix, name=name):
+        change = changes.pop(key).to(parameter.device).view(parameter.shape)
         lengths = tensors.get(f"{key}.dora_scale")
-        merged = _merged(parameter.detach().float(), change.view(parameter.shape), lengths, weight)
-        planned.append((parameter, merged))
+        planned.append((parameter, merged_weight(parameter.detach().float(), change, lengths, weight)))
     originals = [(parameter, parameter.detach().clone()) for parameter, _ in planned]
     for parameter, merged in planned:
         parameter.copy_(merged)
     return Merged(originals)
 
 
-def _merged(own: Tensor, change: Tensor, lengths: Tensor | None, weight: float) -> Tensor:
+def fitting_layers(
+    module: nn.Module,
+    shapes: Mapping[str, Sequence[int]],
+    *,
+    prefix: str = UNET_PREFIX,
+    name: Namer = kohya_name,
+) -> list[tuple[str, Tensor]]:
+    """The weights of the layers that a LoRA names, by name; `shapes` are those of its changes (out, in, ...).
+
+    Raises KitError when a name has no layer in `module` or a shape does not fit.
+    """
+    layers = dict(target_layers(module, prefix=prefix, name=name))
+    found: list[tuple[str, Tensor]] = []
+    for key in sorted(shapes):
+        if key not in layers:
+            raise KitError(
+                f"the LoRA names {key}, which this base does not have", remedy="choose a kit of this base"
+            )
+        parameter = layers[key].weight
+        shape = tuple(shapes[key])
+        if math.prod(shape) != parameter.numel() or shape[0] != parameter.shape[0]:
+            raise KitError(
+                f"the LoRA layer {key} gives {shape}, the base has {tuple(parameter.shape)}",
+                remedy="choose a kit of this base",
+            )
+        found.append((key, parameter))
+    return found
+
+
+def merged_weight(own: Tensor, change: Tensor, lengths: Tensor | None, weight: float) -> Tensor:
     """The weights with `weight` times the LoRA; with DoRA, each input's weights at the trained length."""
     if lengths is None:
         return own + weight * change
