@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,16 @@ from talent_factory.kits.manifest import PromptSet
 from talent_factory.kits.pack import KitSpec, pack_kit
 
 RANK = 8
+# Looks, subjects, places and media that the kits speak of; their mixtures make some thousand descriptions.
+WORDS = tuple(
+    line.split()
+    for line in (
+        "cheerful gloomy ancient tiny gigantic elegant rusty glowing sleepy brave striped spotted",
+        "knight robot wizard gardener pilot fox dragon sailor dancer baker owl astronaut",
+        "harbour forest desert castle market volcano library mountain lagoon station",
+        "watercolour charcoal gouache woodcut pastel pixels marker collage etching vector",
+    )
+)
 
 
 def main() -> None:
@@ -65,14 +75,14 @@ def main() -> None:
     record("kits_index", figures)
 
 
-def make_kits(root: Path, work: Path, *, count: int) -> None:
-    """Pack `count` distinct kits below `root`."""
+def make_kits(root: Path, work: Path, *, numbers: range) -> None:
+    """Pack one distinct kit below `root` for each of `numbers`: own weights, own pictures, own words."""
     work.mkdir(parents=True, exist_ok=True)
-    images = [draw(work / f"{number}.png", number) for number in range(3)]
     modules = trained()
-    lora = work / "lora.safetensors"
-    for number in range(count):
+    lora = work / f"lora{numbers.start}.safetensors"
+    for number in numbers:
         rng = np.random.default_rng(number)
+        images = [draw(work / f"{numbers.start}_{index}.png", 3 * number + index) for index in range(3)]
         tensors = {}
         for name, shape in modules.items():
             down, up = rng.uniform(-0.08, 0.08, shape.down(RANK)), rng.normal(0, 0.02, shape.up(RANK))
@@ -90,22 +100,33 @@ def trained() -> dict[str, ModuleShape]:
 
 
 def spec(number: int) -> KitSpec:
-    """Return what kit `number` says about itself."""
+    """Return what kit `number` says about itself; every third one is a style."""
+    rng = np.random.default_rng((7, number))
+    look, who, place, medium = (str(rng.choice(words)) for words in WORDS)
+    style = number % 3 == 2
+    token = f"{who}_{number}" if not style else f"{medium}_{number}"
     return KitSpec(
-        id=f"avatar.identity.bench_{number}",
-        token=f"bench_{number}",
+        id=f"avatar.{'style' if style else 'identity'}.{token}",
+        token=token,
         base_model="mini",
         rank=RANK,
         alpha=RANK,
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        prompts=PromptSet(positive_prompts=(f"portrait of bench_{number} woman, white background",)),
+        created_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number),
+        description=f"A {look} {who} of the {place}, drawn in {medium}",
+        tags=(look, medium),
+        prompts=PromptSet(
+            positive_prompts=(
+                f"portrait of {token} {who}, white background",
+                f"{token} {who} in the {place}, {look}, {medium}",
+            )
+        ),
         training_config={"resolution": 128, "max_train_steps": 600, "learning_rate": 1e-3, "batch_size": 4},
     )
 
 
 def draw(path: Path, number: int) -> Path:
     """Draw a face of 128 pixels, about what the embedded base renders."""
-    image = Image.new("RGB", (128, 128), (210, 180 + 20 * number, 160))
+    image = Image.new("RGB", (128, 128), (210, 180 + 20 * (number % 3), 160))
     pen = ImageDraw.Draw(image)
     pen.ellipse((30, 20, 98, 108), fill=(240, 200, 170), outline=(40, 30, 30), width=3)
     for x in (48, 80):

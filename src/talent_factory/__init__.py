@@ -27,7 +27,7 @@ _PUBLIC = {
     "cast_style": "talent_factory.datagen.style",
     "get_actor_descriptor": "talent_factory.datagen.prompts",
     "get_actor_training_prompts": "talent_factory.datagen.prompts",
-    "index_kits": "talent_factory.kits.index",
+    "index_kits": "talent_factory.kits.catalog.catalog",
     "load_base": "talent_factory.training.families",
     "load_yaml": "talent_factory.core.config",
     "prepare_cast": "talent_factory.dataset.prepare",

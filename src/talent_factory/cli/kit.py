@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit, printable
+from talent_factory.cli.common import JsonOption, WorkspaceOption, emit, printable
 from talent_factory.cli.kit_export import export, prompt, subject
 from talent_factory.cli.kit_import import import_kits
 from talent_factory.cli.kit_list import (

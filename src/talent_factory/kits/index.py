@@ -1,8 +1,9 @@
-"""List the kits of a folder with what a program needs to choose one; a broken kit is an entry, no crash."""
+"""Find the kits of a folder and say what an index tells of each; a broken kit is an entry, no crash."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,25 +52,14 @@ def inspect_kits(base_dir: Path) -> list[Inspection]:
     return [_with_collision(inspection, same[inspection.report.id.casefold()]) for inspection in inspections]
 
 
-def index_kits(base_dir: Path = DEFAULT_FOLDER, include_invalid: bool = False) -> list[dict[str, Any]]:
-    """Return one entry a kit, sorted by folder; invalid kits only when asked for, with `valid` false.
-
-    An entry has id, path, valid and the manifest's fields of FIELDS, None where the manifest has none.
-    Raises KitError when `base_dir` is no folder.
-    """
-    return [entry(item) for item in inspect_kits(base_dir) if include_invalid or item.report.valid]
-
-
-def entry(inspection: Inspection) -> dict[str, Any]:
+def entry(name: str, path: str, *, valid: bool, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the index entry of one kit; its id is the folder's name, whatever the manifest says."""
-    raw = inspection.raw or {}
-    report = inspection.report
-    return {
-        "id": report.id,
-        "path": report.path,
-        "valid": report.valid,
-        **{name: raw.get(name) for name in FIELDS},
-    }
+    return {"id": name, "path": path, "valid": valid, **fields}
+
+
+def entry_fields(raw: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the manifest's fields of FIELDS, None where it has none."""
+    return {name: (raw or {}).get(name) for name in FIELDS}
 
 
 def _with_collision(inspection: Inspection, names: list[str]) -> Inspection:

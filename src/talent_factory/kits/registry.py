@@ -50,6 +50,13 @@ def update_registry(root: Path, talents: Path, *, notes: dict[str, str] | None =
     return rows
 
 
+def move_note(root: Path, talents: Path, *, old: str, new: str) -> None:
+    """Give the note about a kit to its new id, and rebuild the table where there is one."""
+    if (root / TABLE).is_file():
+        note = _notes(root / TABLE).get(old, "")
+        update_registry(root, talents, notes={new: note} if note else None)
+
+
 def _row(kit: Path, notes: dict[str, str]) -> Row | None:
     try:
         manifest = read_manifest(kit)

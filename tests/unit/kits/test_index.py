@@ -11,7 +11,8 @@ import pytest
 from kit_maker import KIT_ID, make_kit
 from talent_factory.core.errors import KitError
 from talent_factory.kits import keys
-from talent_factory.kits.index import FIELDS, index_kits, inspect_kits, kit_folders
+from talent_factory.kits.catalog.catalog import index_kits
+from talent_factory.kits.index import FIELDS, inspect_kits, kit_folders
 
 
 @pytest.fixture

@@ -1,0 +1,85 @@
+"""How a reading is written into the catalog's tables, replaced and forgotten."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import NamedTuple
+
+from talent_factory.kits.catalog.reading import Reading
+
+_FACTS = (
+    "valid, fault, fields, kind, base, base_revision, token, tags, created, rank, weight, size_mb,"
+    " sample, weights"
+)
+_MARKS = ", ".join("?" * len(_FACTS.split(",")))
+
+
+class Known(NamedTuple):
+    """A kit that the catalog knows: its row, and the stamp it had before it was read."""
+
+    number: int
+    stamp: bytes
+
+
+def known_kits(database: sqlite3.Connection) -> dict[str, Known]:
+    """Return all kits by the names of their folders."""
+    rows = database.execute("SELECT folder, number, stamp FROM kits")
+    return {os.fsdecode(folder): Known(number, stamp) for folder, number, stamp in rows}
+
+
+def keep(database: sqlite3.Connection, name: str, stamp: bytes, reading: Reading) -> bool:
+    """Write or replace one kit; returns whether what is told of it changed (a new kit did)."""
+    folder, facts = os.fsencode(name), _facts(reading)
+    row = database.execute(f"SELECT number, {_FACTS} FROM kits WHERE folder = ?", (folder,)).fetchone()
+    if row is not None and tuple(row[1:]) == facts:
+        database.execute("UPDATE kits SET stamp = ? WHERE number = ?", (stamp, row[0]))
+        _write_words(database, row[0], reading)
+        return False
+    if row is not None:
+        # not forgotten as a whole: the vectors of pictures that stayed the same stay too
+        database.execute("DELETE FROM kits WHERE number = ?", (row[0],))
+    number = row[0] if row is not None else None
+    number = database.execute(
+        f"INSERT INTO kits (number, folder, stamp, {_FACTS}, tensors) VALUES (?, ?, ?, {_MARKS}, '')",
+        (number, folder, stamp, *facts),
+    ).lastrowid
+    _write_words(database, number, reading)
+    return True
+
+
+def forget(database: sqlite3.Connection, number: int) -> None:
+    """Remove one kit with its words and vectors."""
+    database.execute("DELETE FROM kits WHERE number = ?", (number,))
+    database.execute("DELETE FROM words WHERE rowid = ?", (number,))
+    database.execute("DELETE FROM vectors WHERE number = ?", (number,))
+
+
+def _write_words(database: sqlite3.Connection, number: int | None, reading: Reading) -> None:
+    words = reading.words
+    database.execute("DELETE FROM words WHERE rowid = ?", (number,))
+    database.execute(
+        "INSERT INTO words (rowid, name, token, tags, description, captions, prompts)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (number, words.name, words.token, words.tags, words.description, words.captions, words.prompts),
+    )
+
+
+def _facts(reading: Reading) -> tuple[object, ...]:
+    return (
+        int(reading.valid),
+        reading.fault,
+        reading.fields,
+        reading.kind,
+        reading.base,
+        reading.base_revision,
+        reading.token,
+        # a newline around each, so that one tag can be looked for
+        "".join(f"\n{tag}" for tag in reading.tags) + "\n" if reading.tags else "",
+        reading.created,
+        reading.rank,
+        reading.weight,
+        reading.size_mb,
+        reading.sample,
+        reading.weights,
+    )
