@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,14 +26,16 @@ def import_kits(
         typer.Option("--base", help="mini, sd15 or sdxl where it must be that one; else the model's name."),
     ] = None,
     talent_id: Annotated[
-        str | None, typer.Option("--id", help="Id of the new kit.", show_default="from the file's name")
+        str | None,
+        typer.Option(
+            "--id",
+            help="Id of the new kit; it also says identity or style.",
+            show_default="from the file's name",
+        ),
     ] = None,
     token: Annotated[
         str | None,
         typer.Option("--token", "-t", help="The word that wakes it.", show_default="from the file"),
-    ] = None,
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="identity or style.", show_default="inferred")
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Put it in the place of a kit of that id.")
@@ -49,20 +51,21 @@ def import_kits(
     Exit code 0 when all is here now, 1 when nothing could be taken, 3 when some of it was refused.
     """
     from talent_factory.core.errors import UsageError
-    from talent_factory.core.workspace import workspace_from
+    from talent_factory.core.workspace import check_id, workspace_from
     from talent_factory.kits.intake.bring import bring
     from talent_factory.kits.intake.facts import Wishes
     from talent_factory.kits.intake.outcome import Order
 
-    if kind not in (None, "identity", "style"):
-        raise UsageError(f"--kind is identity or style, not {kind!r}", remedy="talent kit import --help")
     if token is not None and not (token.isascii() and token.replace("_", "a").isalnum() and len(token) <= 64):
         raise UsageError(f"{token[:80]!r} is no token", remedy="use letters, digits and _, at most 64")
+    kind: Literal["identity", "style"] | None = None
+    if talent_id is not None:
+        kind = "identity" if check_id(talent_id).startswith("avatar.identity.") else "style"
     order = Order(
         root=workspace_from(workspace).talents,
         id=talent_id,
         base=base,
-        wishes=Wishes(token=token, kind=cast("Literal['identity', 'style'] | None", kind)),
+        wishes=Wishes(token=token, kind=kind),
         replace=replace,
         dry_run=dry_run,
     )

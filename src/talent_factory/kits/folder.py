@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import mmap
 import os
 from collections.abc import Iterator
@@ -10,11 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from talent_factory.kits.findings import Notes
+from talent_factory.kits.manifest import WEIGHTS_FILE
+from talent_factory.kits.names import folded, is_junk, kind_problem, name_problem
 from talent_factory.kits.strict import open_regular, read_regular
 
 MAX_FILES = 2000
 MAX_DEPTH = 6
 MAX_WEIGHTS_BYTES = 4 << 30
+MAX_OTHER_BYTES = 64 << 20
 # What torch, joblib and numpy load by running code that the file brings along.
 PICKLE_SUFFIXES = frozenset(
     {".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".mar", ".h5"}
@@ -29,6 +33,7 @@ class KitFolder:
         self.notes = notes
         self.sizes: dict[str, int] = {}
         self.digests: dict[str, str] = {}
+        self._folded: dict[str, str] = {}
         self.exists = self._check_root() and self._list(root, "", 0)
 
     def read(self, name: str, *, limit: int) -> bytes | None:
@@ -52,7 +57,8 @@ class KitFolder:
             yield None
             return
         try:
-            descriptor, size = open_regular(self.root / name, limit=MAX_WEIGHTS_BYTES)
+            limit = MAX_WEIGHTS_BYTES if name == WEIGHTS_FILE else MAX_OTHER_BYTES
+            descriptor, size = open_regular(self.root / name, limit=limit)
             try:
                 # an empty file cannot be mapped
                 data = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) if size else b""
@@ -62,7 +68,6 @@ class KitFolder:
             self._unreadable(name, error)
             yield None
             return
-        self.digests[name] = hashlib.sha256(data).hexdigest()
         try:
             yield data
         finally:
@@ -72,9 +77,14 @@ class KitFolder:
     def digest(self, name: str) -> str | None:
         """Return the sha256 of a listed file, reading it if nobody did before."""
         if name not in self.digests and name in self.sizes:
-            with self.mapped(name):
-                pass
+            with self.mapped(name) as data:
+                if data is not None:
+                    self.keep_digest(name, data)
         return self.digests.get(name)
+
+    def keep_digest(self, name: str, data: mmap.mmap | bytes) -> None:
+        """Hash a file that lies mapped already."""
+        self.digests[name] = hashlib.sha256(data).hexdigest()
 
     def _check_root(self) -> bool:
         if self.root.is_symlink():
@@ -90,7 +100,8 @@ class KitFolder:
     def _list(self, folder: Path, prefix: str, depth: int) -> bool:
         try:
             with os.scandir(folder) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+                some = itertools.islice(entries, MAX_FILES + 1)
+                found = sorted(some, key=lambda entry: entry.name)
         except OSError as error:
             self._unreadable(prefix.rstrip("/"), error)
             return bool(depth)
@@ -107,6 +118,7 @@ class KitFolder:
 
     def _take(self, entry: os.DirEntry[str], name: str, depth: int) -> None:
         shown = name.encode("utf-8", "replace").decode()
+        self._check_name(entry.name, name, shown)
         if entry.is_symlink():
             self.notes.error("link", shown, "a link", "put the file itself in the kit")
         elif entry.is_dir(follow_symlinks=False):
@@ -117,7 +129,20 @@ class KitFolder:
             if os.path.splitext(name)[1].lower() in PICKLE_SUFFIXES:
                 remedy = "remove it; kits hold weights as safetensors only"
                 self.notes.error("pickle", shown, "a file of this kind can run code when loaded", remedy)
+            elif (problem := kind_problem(name)) and not is_junk(name):
+                self.notes.error("kind", shown, problem, "remove what does not belong to the kit")
             self.sizes[name] = entry.stat(follow_symlinks=False).st_size
+
+    def _check_name(self, part: str, name: str, shown: str) -> None:
+        remedy = "rename it: letters, digits, _ and - do everywhere"
+        problem = name_problem(part)
+        if problem:
+            self.notes.error("name", shown, f"its name {problem}", remedy)
+        other = self._folded.setdefault(folded(name), name)
+        if other != name:
+            self.notes.error(
+                "name", shown, "differs from another only in case or in how it is written", remedy
+            )
 
     def _unreadable(self, name: str, error: OSError) -> None:
         message = f"cannot be read: {error.strerror or error}"

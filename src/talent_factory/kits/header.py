@@ -14,11 +14,15 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from talent_factory.core.errors import KitError
-from talent_factory.kits.strict import StrictJsonError, parse_prefix, parse_text
+from talent_factory.kits.strict import StrictJsonError, parse_text, parse_words
 
 MAX_HEADER_BYTES = 8 << 20
 MAX_TENSORS = 5000
 MAX_DIMENSIONS = 8
+MAX_WORDS = 2000
+# Three brackets a tensor and some commas: more would fill the memory before anybody counts the tensors.
+_MAX_BRACKETS = 4 * MAX_TENSORS
+_MAX_COMMAS = 20 * MAX_TENSORS
 _ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "I64": 8}
 ITEM_BYTES: Mapping[str, int] = _ITEM_BYTES
 _FIELDS = {"dtype", "shape", "data_offsets"}
@@ -104,21 +108,23 @@ def _split(raw: bytes) -> tuple[dict[str, str] | None, str]:
             raise HeaderError("the header is not a JSON object: not a safetensors file")
         if not text.startswith(_METADATA_FIRST):
             return None, text
-        metadata, end = parse_prefix(text, len(_METADATA_FIRST))
+        metadata, end = parse_words(text, len(_METADATA_FIRST), most=MAX_WORDS)
     except UnicodeDecodeError as error:
         raise HeaderError(f"header: not UTF-8 at byte {error.start}") from None
     except StrictJsonError as error:
         raise _refused(error) from None
     rest = text[end:].lstrip(" \t\r\n")
     if rest.startswith(","):
-        return _metadata(metadata), "{" + rest[1:]
+        return metadata, "{" + rest[1:]
     if rest.startswith("}"):
-        return _metadata(metadata), "{" + rest
+        return metadata, "{" + rest
     raise HeaderError("header: not JSON after __metadata__")
 
 
 def _table(text: str) -> tuple[dict[str, str] | None, tuple[TensorEntry, ...]]:
     """Return the metadata, where they stand among the tensors, and the checked tensors."""
+    if text.count("{") + text.count("[") > _MAX_BRACKETS or text.count(",") > _MAX_COMMAS:
+        raise HeaderError("more brackets or commas than any LoRA has in its header")
     try:
         document = parse_text(text)
     except StrictJsonError as error:

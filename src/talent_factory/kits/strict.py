@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json.decoder import scanstring  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any
 
 MAX_TEXT_BYTES = 1 << 20
 MAX_DEPTH = 64
+_BLANK = re.compile(r"[ \t\r\n]*")
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -76,12 +79,42 @@ def parse_text(text: str) -> Any:
         return _DECODER.decode(text)
 
 
-def parse_prefix(text: str, start: int) -> tuple[Any, int]:
-    """Like `parse_text`, for the one document that begins at `start`; returns it and where it ends."""
-    while text[start : start + 1] in (" ", "\t", "\r", "\n"):
-        start += 1
+def parse_words(text: str, start: int, *, most: int) -> tuple[dict[str, str], int]:
+    """Return the object from text to text that begins at `start`, and where it ends.
+
+    Raises StrictJsonError for another value, a name twice and more than `most` names; no more memory is used
+    than the text itself takes, whatever it says.
+    """
+    found: dict[str, str] = {}
+    position = _expect(text, start, "{")
+    while text[position : position + 1] != "}":
+        if found:
+            position = _expect(text, position, ",")
+        name, position = _quoted(text, position)
+        value, position = _quoted(text, _expect(text, position, ":"))
+        if name in found:
+            raise StrictJsonError(f"the name {name[:80]!r} appears twice")
+        if len(found) >= most:
+            raise StrictJsonError(f"more than {most} words of metadata")
+        found[name] = value
+    return found, position + 1
+
+
+def _expect(text: str, position: int, mark: str) -> int:
+    position = _BLANK.match(text, position).end()  # type: ignore[union-attr]
+    if text[position : position + 1] != mark:
+        raise StrictJsonError(f"not JSON: {mark} expected at character {position}")
+    return _BLANK.match(text, position + 1).end()  # type: ignore[union-attr]
+
+
+def _quoted(text: str, position: int) -> tuple[str, int]:
+    if text[position : position + 1] != '"':
+        raise StrictJsonError(f"text must map to text, at character {position}")
     with _in_words():
-        return _DECODER.raw_decode(text, start)
+        value, end = scanstring(text, position + 1, True)
+        # half of a pair of surrogates is no letter, and nobody could write it again
+        value.encode("utf-8")
+    return value, _BLANK.match(text, end).end()  # type: ignore[union-attr]
 
 
 @contextmanager

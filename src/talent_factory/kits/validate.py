@@ -20,6 +20,7 @@ from talent_factory.kits.images import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, image_pr
 from talent_factory.kits.keys import base_of, expected_modules
 from talent_factory.kits.manifest import (
     BASE_FILE,
+    CONTROLS_FOLDER,
     EXAMPLES_FOLDER,
     LICENSE_FILE,
     MANIFEST_FILE,
@@ -34,9 +35,10 @@ from talent_factory.kits.manifest import (
 )
 from talent_factory.kits.signing import SIGNATURE_FILES, check_signature
 from talent_factory.kits.strict import MAX_TEXT_BYTES, StrictJsonError, parse_object
-from talent_factory.kits.weights import Size, check_weights
+from talent_factory.kits.weights import LARGE_BYTES, Size, check_weights
 
 FEW_EXAMPLES = 3
+_PICTURE_FOLDERS = (f"{EXAMPLES_FOLDER}/", f"{CONTROLS_FOLDER}/")
 
 
 class Inspection(NamedTuple):
@@ -117,6 +119,8 @@ def _check_weights(folder: KitFolder, manifest: TalentManifest | None, base_fold
         if manifest is not None:
             with memoryview(buffer) as whole, whole[header.data_start :] as data:
                 _check_content(folder, manifest, header, data, base_folder)
+        if len(buffer) <= LARGE_BYTES or not folder.notes.failed:
+            folder.keep_digest(WEIGHTS_FILE, buffer)
 
 
 def _check_content(
@@ -223,7 +227,7 @@ def _check_images(folder: KitFolder) -> None:
     seen: dict[str, str] = {}
     for name in sorted(folder.sizes):
         if name == PREVIEW_FILE or (
-            name.startswith(EXAMPLES_FOLDER + "/") and name.lower().endswith(IMAGE_SUFFIXES)
+            name.startswith(_PICTURE_FOLDERS) and name.lower().endswith(IMAGE_SUFFIXES)
         ):
             data = folder.read(name, limit=MAX_IMAGE_BYTES)
             if data is None:
@@ -237,7 +241,7 @@ def _check_images(folder: KitFolder) -> None:
                 )
             elif tells_place(data):
                 notes.warning("image-place", name, "says where it was taken", "remove its EXIF and XMP")
-            good += not problem and name != PREVIEW_FILE
+            good += not problem and name.startswith(EXAMPLES_FOLDER)
     if good < FEW_EXAMPLES:
         message = f"{good} examples; {FEW_EXAMPLES} show what the kit does"
         notes.warning("examples-few", EXAMPLES_FOLDER, message, "talent render makes some")
@@ -252,6 +256,9 @@ def _check_digests(folder: KitFolder, stated: dict[str, str] | None) -> None:
     for name, digest in stated.items():
         if name not in folder.sizes:
             notes.error("digest", name[:200], "stated in metadata.digests, but not there", "restore the file")
+        elif name == WEIGHTS_FILE and name not in folder.digests:
+            # refused before it was read to its end
+            continue
         elif folder.digest(name) != digest:
             notes.error(
                 "digest", name, "changed since the kit was packed", "restore the file or pack the kit anew"

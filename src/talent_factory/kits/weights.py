@@ -20,9 +20,11 @@ from talent_factory.kits.keys import Modules, ModuleShape, cross_attention_width
 from talent_factory.kits.manifest import WEIGHTS_FILE
 
 # Root mean square of the change, per weight. Weights of a base are about 0.03, and so are useful changes.
+NO_DELTA = 1e-9
 LARGE_DELTA = 0.5
 INSANE_DELTA = 2.0
 _CHUNK_BYTES = 2 << 20
+LARGE_BYTES = 64 << 20
 
 _PARTS = ("lora_down.weight", "lora_up.weight", "alpha", "dora_scale")
 _RETRAIN = "train again; talent train keeps the last good checkpoint"
@@ -87,6 +89,9 @@ def check_weights(
     text_names = _text_names(modules)
     known = [module for module in found if _known(module, modules, text_names, notes)]
     fitting = [module for module in known if _fits(module, modules[module.name], size_of(module).rank, notes)]
+    if len(fitting) < len(found) and len(data) > LARGE_BYTES:
+        # it is refused already: nobody needs to wait for its numbers
+        return WeightFacts(any(module.name.startswith("lora_te") for module in known), ())
     peaks = dict(_peaks(data, header))
     for name, peak in peaks.items():
         if not math.isfinite(peak):
@@ -224,10 +229,10 @@ def _check_effect(
         product = peaks[down.name] * peaks[up.name]
         if not math.isfinite(product):
             continue
-        if product == 0:
+        scale = alphas[module.name] / down.shape[0]
+        if scale * down.shape[0] * product < NO_DELTA:
             idle.append(module.name)
             continue
-        scale = alphas[module.name] / down.shape[0]
         # each weight changes by at most rank products of the peaks, so most modules need no matrix product
         if scale * down.shape[0] * product > LARGE_DELTA:
             weights = math.sqrt(up.numbers * down.numbers) / down.shape[0]

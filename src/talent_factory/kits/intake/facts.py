@@ -219,7 +219,7 @@ def _kind(
     wished: Literal["identity", "style"] | None, token: str | None, stem: str, values: Mapping[str, Any]
 ) -> tuple[Literal["identity", "style"], str]:
     if wished:
-        return wished, "said so"
+        return wished, "--id"
     said = " ".join((stem, str(values.get("title", "")), *values.get("tags", ()))).lower()
     words = set(re.split(r"[^a-z]+", said))
     if _STYLE_WORDS & words:
@@ -228,7 +228,7 @@ def _kind(
         return "style", "no trigger is known, and an identity needs one (--token)"
     if _PERSON_WORDS & words:
         return "identity", "its name or tags speak of a character"
-    return "identity", "it has a trigger, and nothing speaks of a style (--kind)"
+    return "identity", "it has a trigger, and nothing speaks of a style (--id tells)"
 
 
 def _training(words: Mapping[str, str]) -> dict[str, Any]:

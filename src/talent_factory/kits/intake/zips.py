@@ -47,7 +47,7 @@ def unpack_zip(stream: IO[bytes], folder: Path, ledger: Ledger) -> list[str]:
                     store(folder, path, partial(_counted, entry, ledger))
     except IntakeRefused:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise IntakeRefused(f"the zip is broken: {str(error)[:120]}", code="archive") from error
     except (OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
