@@ -37,13 +37,9 @@ def contact_sheet(
     font = ImageFont.load_default(size=14)
     for index, (label, path) in enumerate(pictures):
         left, top = _GAP + index % columns * step_x, _GAP + index // columns * step_y
-        with Image.open(path) as opened:
-            picture = opened.convert("RGB")
         # Small renders grow by whole pixels' worth of smoothness; large ones shrink.
-        scale = cell / max(picture.size)
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
-        sheet.paste(picture, (left + (cell - size[0]) // 2, top + (cell - size[1]) // 2))
+        picture = _within(_opened(path), (cell, cell))
+        sheet.paste(picture, (left + (cell - picture.width) // 2, top + (cell - picture.height) // 2))
         pen.text((left, top + cell + 5), _fit(label, font, cell), fill=_INK, font=font)
     return sheet
 
@@ -57,3 +53,48 @@ def _fit(label: str, font: object, width: int) -> str:
     while text and length(text + "…") > width:
         text = text[:-1]
     return text + "…"
+
+
+def character_sheet(pictures: Sequence[tuple[str, Path]], *, height: int = 640) -> PillowImage.Image:
+    """An RGB sheet with the first picture large at the left and the others in two rows beside it.
+
+    Raises UsageError when there are not two pictures at least.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    if len(pictures) < 2:
+        raise UsageError("a character sheet needs two pictures or more")
+    opened = [(label, _opened(path)) for label, path in pictures]
+    small = (height - _LABEL_HEIGHT - _GAP) // 2
+    per_row = ceil((len(opened) - 1) / 2)
+    label, first = opened[0]
+    large = _within(first, (round(height * first.width / first.height), height))
+    rest = [(label, _within(picture, (small, small))) for label, picture in opened[1:]]
+    width = large.width + per_row * (small + _GAP) + 2 * _GAP
+    sheet = Image.new("RGB", (width, height + _LABEL_HEIGHT + 2 * _GAP), _PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
+    sheet.paste(large, (_GAP, _GAP))
+    pen.text((_GAP, _GAP + height + 5), _fit(label, font, large.width), fill=_INK, font=font)
+    for index, (label, picture) in enumerate(rest):
+        left = large.width + 2 * _GAP + index % per_row * (small + _GAP)
+        top = _GAP + index // per_row * (small + _LABEL_HEIGHT + _GAP)
+        offset = (small - picture.width) // 2, (small - picture.height) // 2
+        sheet.paste(picture, (left + offset[0], top + offset[1]))
+        pen.text((left, top + small + 5), _fit(label, font, small), fill=_INK, font=font)
+    return sheet
+
+
+def _opened(path: Path) -> PillowImage.Image:
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        return opened.convert("RGB")
+
+
+def _within(picture: PillowImage.Image, room: tuple[int, int]) -> PillowImage.Image:
+    """The picture as large as the room allows."""
+    from PIL import Image
+
+    scale = min(room[0] / picture.width, room[1] / picture.height)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.LANCZOS)

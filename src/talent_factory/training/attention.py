@@ -69,7 +69,7 @@ class TrainingAttention:
             key, value = self._joined(context)
         else:
             query, key, value = self._joined(hidden_states)
-        out = attend(*(_heads(part, attn.heads) for part in (query, key, value)), plain=self._plain)
+        out = attend(*(split_heads(part, attn.heads) for part in (query, key, value)), plain=self._plain)
         out = out.transpose(1, 2).flatten(2)
         answer: Tensor = attn.to_out[0](out)
         return answer
@@ -85,7 +85,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, plain: bool) -> Tensor:
     return mixed
 
 
-def _heads(x: Tensor, heads: int) -> Tensor:
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, N, heads x d) as (B, heads, N, d)."""
     return x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
 
 
@@ -96,7 +97,7 @@ def tune_attention(unet: nn.Module, network: LoraNetwork) -> int:
     on_cpu = next(unet.parameters()).device.type == "cpu"
     joined_blocks = 0
     for block in unet.modules():
-        if not _is_plain_block(block):
+        if not is_plain_block(block):
             continue
         attn: Any = block
         across = attn.to_k.in_features != attn.to_q.in_features or attn.is_cross_attention
@@ -115,7 +116,7 @@ def plain_attention(unet: nn.Module) -> None:
     model.set_attn_processor(AttnProcessor())
 
 
-def _is_plain_block(block: nn.Module) -> bool:
+def is_plain_block(block: nn.Module) -> bool:
     """Whether a module is an attention as SD's UNets have it: no norms, masks or residuals inside."""
     if type(block).__name__ != "Attention" or not hasattr(block, "set_processor"):
         return False

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -107,6 +108,63 @@ def pack_convolutions(
         conv.forward = _pack(conv, sizes[conv])  # type: ignore[method-assign,assignment]
         packed += 1
     return packed
+
+
+@contextmanager
+def packs_kept(model: nn.Module) -> Iterator[None]:
+    """Within this context frozen convolutions of `model` keep their packs from call to call.
+
+    The plain weights stay and may be changed: a pack is made anew when its weights, or the size of the input,
+    are other ones. Packs are second copies; no more are kept than a quarter of the memory that is free.
+    """
+    if not torch.backends.mkldnn.is_available():
+        yield
+        return
+    room = psutil.virtual_memory().available // 4
+    chosen: list[nn.Module] = []
+    # the deepest layers have the most weights for the fewest places
+    for conv in sorted(filter(_packable, model.modules()), key=lambda conv: -conv.weight.nbytes):  # type: ignore[operator]
+        assert isinstance(conv, nn.Conv2d)
+        room -= conv.weight.nbytes
+        if conv.kernel_size != (1, 1) and room < 0:
+            continue
+        conv.forward = _Pointwise(conv) if conv.kernel_size == (1, 1) else _FollowingPack(conv)  # type: ignore[method-assign,assignment]
+        chosen.append(conv)
+    try:
+        yield
+    finally:
+        for conv in chosen:
+            del conv.__dict__["forward"]
+
+
+class _FollowingPack:
+    """A convolution by a pack that follows the layer's weights and the size of its input."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        assert isinstance(conv.padding, tuple)
+        self._conv = conv
+        self._padding = (conv.padding[0], conv.padding[1])
+        self._made_for: tuple[object, ...] = ()
+        self._pack: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        weight = self._conv.weight.detach()
+        wanted = (weight.data_ptr(), self._conv.weight._version, tuple(x.shape))
+        if self._pack is None or self._made_for != wanted:
+            self._pack, self._made_for = _laid_out(weight, self._padding, wanted[2]), wanted
+        x = x.contiguous(memory_format=torch.channels_last)
+        return _convolve(x, self._pack, self._conv.bias, self._padding)
+
+
+class _Pointwise:
+    """A convolution of one pixel as the product that it is: oneDNN is not asked for the small ones."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        self._conv = conv
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+        return nn.functional.linear(rows, self._conv.weight.flatten(1), self._conv.bias).permute(0, 3, 1, 2)
 
 
 def _order(conv: nn.Module, size: tuple[int, ...]) -> tuple[bool, int]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from talent_factory.training.families.port import Base, join_texts
+from talent_factory.training.families.port import Base, TextStates, join_texts
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 BeforeStep = Callable[[int, int], None]
 """Hears the index of the step to come, from 0, and the number of steps."""
+AfterStep = Callable[[int, int, Tensor], None]
+"""Hears the index of the step that was done, the number of steps, and the denoised latents."""
+Residuals = Callable[[Tensor, Tensor, TextStates], dict[str, Any]]
+"""From scaled latents, timesteps and texts, all (B, ...), further arguments of the UNet."""
 
 
 def model_sigmas(alphas_cumprod: Tensor) -> Tensor:
@@ -46,11 +52,16 @@ def sigma_to_timestep(alphas_cumprod: Tensor, sigma: Tensor) -> Tensor:
 
 
 def dpmpp_2m(
-    model: Denoiser, x_BCHW: Tensor, sigmas: Tensor, before_step: BeforeStep | None = None
+    model: Denoiser,
+    x_BCHW: Tensor,
+    sigmas: Tensor,
+    *,
+    before_step: BeforeStep | None = None,
+    after_step: AfterStep | None = None,
 ) -> Tensor:
     """DPM-Solver++(2M) in the data-prediction form: (B, C, H, W).
 
-    `model(x, sigma)` gives the denoised x; `before_step` hears the step's index and how many there are.
+    `model(x, sigma)` gives the denoised x; the hooks hear the step's index and how many there are.
     Source: Lu et al. 2022 (arXiv:2211.01095), algorithm 2, in the variables of k-diffusion `sample_dpmpp_2m`.
     """
     previous: Tensor | None = None
@@ -58,6 +69,8 @@ def dpmpp_2m(
         if before_step is not None:
             before_step(i, len(sigmas) - 1)
         denoised = model(x_BCHW, sigmas[i])
+        if after_step is not None:
+            after_step(i, len(sigmas) - 1, denoised)
         if sigmas[i + 1] == 0:
             return denoised
         step = (sigmas[i] / sigmas[i + 1]).log()
@@ -77,7 +90,6 @@ def initial_noise(seeds: Sequence[int], shape_CHW: tuple[int, int, int]) -> Tens
     )
 
 
-@torch.no_grad()
 def sample(
     base: Base,
     *,
@@ -88,29 +100,82 @@ def sample(
     guidance: float = 5.0,
     size: tuple[int, int] | None = None,
     batch: int = 8,
-    before_step: BeforeStep | None = None,
 ) -> NDArray[np.uint8]:
     """Render one image for each prompt and seed: (B, H, W, 3) uint8, RGB.
 
     `size` is (height, width) in pixels, the base's own side when None. A LoRA takes part when it is attached
-    to or merged into the base's modules; `before_step` may change it from step to step, but in the text
-    encoders, which read a prompt once. Guidance 1 skips the unconditional half (Ho & Salimans 2022).
+    to or merged into the base's modules. Guidance 1 skips the unconditional half (Ho & Salimans 2022).
+    `draw` takes hooks too.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
     height, width = size or (base.resolution, base.resolution)
+    manner = Manner(steps=steps, guidance=guidance, negative=negative, size=(height, width))
+    texts = Texts(base)
+    drawn = [
+        draw(texts, prompts[start : start + batch], seeds=seeds[start : start + batch], manner=manner)
+        for start in range(0, len(prompts), batch)
+    ]
+    return np.concatenate(drawn) if drawn else np.zeros((0, height, width, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to draw; `size` is (height, width) in pixels, the base's own side when None."""
+
+    steps: int = 20
+    guidance: float = 5.0
+    negative: str = ""
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who listens while a batch is drawn, and who bends it."""
+
+    before_step: BeforeStep | None = None
+    """May change the weights of the UNet; the text encoders have read by then."""
+    after_step: AfterStep | None = None
+    residuals: Residuals | None = None
+    """A ControlNet, say."""
+
+
+class Texts:
+    """The prompts that a base has read: each is read once and alone, so its neighbours never matter.
+
+    Good for as long as the text encoders keep their weights.
+    """
+
+    def __init__(self, base: Base) -> None:
+        self.base = base
+        self._known: dict[str, TextStates] = {}
+
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[str]) -> TextStates:
+        """The states of the prompts below each other, in the UNet's precision."""
+        for prompt in prompts:
+            if prompt not in self._known:
+                self._known[prompt] = self.base.encode_prompts([prompt])
+        joined = join_texts([self._known[prompt] for prompt in prompts])
+        pooled = joined.pooled_BD
+        dtype = self.base.dtype
+        return TextStates(joined.context_BTC.to(dtype), None if pooled is None else pooled.to(dtype))
+
+
+@torch.no_grad()
+def draw(
+    texts: Texts, prompts: Sequence[str], *, seeds: Sequence[int], manner: Manner, hooks: Hooks = Hooks()
+) -> NDArray[np.uint8]:
+    """Render one batch: an image for each prompt and seed, (B, H, W, 3) uint8, RGB."""
+    base = texts.base
+    height, width = manner.size or (base.resolution, base.resolution)
     shape = (base.latent_channels, base.latent_side(height), base.latent_side(width))
-    sigmas = sampling_sigmas(base.alphas_cumprod, steps)
-    images: list[NDArray[np.uint8]] = []
-    for start in range(0, len(prompts), batch):
-        chosen = list(prompts[start : start + batch])
-        noise = initial_noise(seeds[start : start + batch], shape).to(base.device)
-        model = _guided(base, chosen, negative=negative, guidance=guidance)
-        latents = dpmpp_2m(model, noise * (sigmas[0] ** 2 + 1.0).sqrt(), sigmas, before_step)
-        images.extend(to_uint8(base.decode(latents)))
-    if not images:
-        return np.zeros((0, height, width, 3), np.uint8)
-    return np.stack(images)
+    sigmas = sampling_sigmas(base.alphas_cumprod, manner.steps)
+    noise = initial_noise(seeds, shape).to(base.device)
+    model = _guided(texts, list(prompts), manner=manner, residuals=hooks.residuals)
+    start = noise * (sigmas[0] ** 2 + 1.0).sqrt()
+    latents = dpmpp_2m(model, start, sigmas, before_step=hooks.before_step, after_step=hooks.after_step)
+    return to_uint8(base.decode(latents))
 
 
 def to_uint8(images_BCHW: Tensor) -> NDArray[np.uint8]:
@@ -120,19 +185,19 @@ def to_uint8(images_BCHW: Tensor) -> NDArray[np.uint8]:
     return array
 
 
-def _guided(base: Base, prompts: list[str], *, negative: str, guidance: float) -> Denoiser:
+def _guided(texts: Texts, prompts: list[str], *, manner: Manner, residuals: Residuals | None) -> Denoiser:
     """The base as a denoiser of x at sigma, with classifier-free guidance in one call of the UNet."""
-    text = base.encode_prompts(prompts)
-    if guidance != 1.0:
-        unwanted = base.encode_prompts([negative])[[0] * len(prompts)]
-        text = join_texts([text, unwanted])
+    base, guidance = texts.base, manner.guidance
+    text = texts(prompts if guidance == 1.0 else [*prompts, *[manner.negative] * len(prompts)])
 
     def denoise(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
         scaled = x_BCHW / (sigma**2 + 1.0).sqrt()
         if guidance != 1.0:
             scaled = torch.cat([scaled, scaled])
         timestep = sigma_to_timestep(base.alphas_cumprod, sigma).to(x_BCHW.device)
-        estimate = base.predict(scaled, timestep.expand(len(scaled)), text)
+        timesteps = timestep.expand(len(scaled))
+        bent = residuals(scaled, timesteps, text) if residuals is not None else {}
+        estimate = base.predict(scaled, timesteps, text, **bent)
         if guidance != 1.0:
             wanted, plain = estimate.chunk(2)
             estimate = plain + guidance * (wanted - plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ _PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", 
 # The mark that a machine made the picture stays: it tells nothing of who asked for it.
 _MADE_BY_MACHINE = b"trainedAlgorithmicMedia"
 _XMP = b"XML:com.adobe.xmp\0"
+# How other programs call a LoRA in the midst of a prompt.
+_CALLED = re.compile(r"<lora:[^<>]*>")
 
 
 class Picture(NamedTuple):
@@ -65,7 +68,8 @@ def prompt_in(data: bytes) -> str:
         return ""
     lines = text[: 4 * _MOST_PROMPT].split("\n")
     end = next((n for n, line in enumerate(lines) if line.startswith(("Negative prompt:", "Steps:"))), None)
-    return " ".join(" ".join(lines[:end]).split())[:_MOST_PROMPT]
+    said = _CALLED.sub("", " ".join(lines[:end]))
+    return " ".join(said.split())[:_MOST_PROMPT]
 
 
 def bare_png(data: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import hashlib
 import mmap
 import os
@@ -187,7 +188,8 @@ def _with_prompts(facts: Facts, path: Path) -> Facts:
     """Add the prompt that the preview picture was drawn with, where it carries one."""
     found = picture_beside(path)
     text = parameters_text(found[1]) if found and not facts.prompts else ""
-    prompt = " ".join(text.partition("\nNegative prompt:")[0].partition("\nSteps:")[0].split())[:1500]
+    said = text.partition("\nNegative prompt:")[0].partition("\nSteps:")[0]
+    prompt = " ".join(re.sub(r"<lora:[^<>]*>", "", said).split())[:1500]
     if not prompt or found is None:
         return facts
     reason = Reason(field="prompts", value=prompt[:160], why=f"the picture {found[0]}")

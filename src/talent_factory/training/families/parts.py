@@ -179,6 +179,11 @@ def empty_model(part: str, config: Mapping[str, Any]) -> nn.Module:
     # the libraries look at bitsandbytes, which then complains about an extension that nothing here uses
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # Imported here: diffusers and transformers take seconds, and a wrong folder should fail at once.
+    if part == "controlnet":
+        from diffusers import ControlNetModel
+
+        net: nn.Module = ControlNetModel.from_config(dict(config))
+        return net
     if part in ("unet", "vae"):
         from diffusers import AutoencoderKL, UNet2DConditionModel
 

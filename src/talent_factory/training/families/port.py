@@ -202,14 +202,17 @@ class Base:
             ]
         return torch.cat(pieces).clamp(-1.0, 1.0)
 
-    def predict(self, latents_BCHW: Tensor, timesteps_B: Tensor, text: TextStates) -> Tensor:
-        """The UNet's estimate of what `prediction` says: (B, 4, H, W) float32. Timesteps may be fractions."""
+    def predict(self, latents_BCHW: Tensor, timesteps_B: Tensor, text: TextStates, **bent: Any) -> Tensor:
+        """The UNet's estimate of what `prediction` says: (B, 4, H, W) float32. Timesteps may be fractions.
+
+        `bent` are further arguments of the UNet, such as what a ControlNet adds to its levels.
+        """
         latents = latents_BCHW.to(self.dtype)
         if latents.device.type == "cpu":
             latents = latents.contiguous(memory_format=torch.channels_last)
         further = self.reader.conditions(self, latents_BCHW, text)
         context = text.context_BTC.to(self.dtype)
-        estimate: Tensor = self.unet(latents, timesteps_B, context, **further).sample
+        estimate: Tensor = self.unet(latents, timesteps_B, context, **further, **bent).sample
         return estimate.float()
 
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
