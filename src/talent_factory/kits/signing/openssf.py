@@ -47,18 +47,17 @@ def sign_openssf(kit: Path, key: Path, *, password: str | None = None) -> Public
 def verify_openssf(kit: Path, trusted: Sequence[PublicKey]) -> Trust:
     """Return what the bundle in the kit is worth; its key must be among those `trusted`.
 
-    A bundle does not hold its key: one by an unknown key cannot be checked at all. Raises KitError when the
-    extra is not installed.
+    A bundle does not hold its key: one by an unknown key cannot be checked at all. Raises KitError when there
+    is a P-256 key to check it with and the extra is not installed.
     """
     from cryptography.hazmat.primitives import serialization
 
     if not (kit / OPENSSF_FILE).is_file():
         return "unsigned"
-    verifying = _library("verifying")
     state: Trust = "unknown-key"
-    for known in trusted:
-        if known.kind != "p256":
-            continue
+    candidates = [known for known in trusted if known.kind == "p256"]
+    verifying = _library("verifying") if candidates else None
+    for known in candidates:
         key = serialization.load_ssh_public_key(known.text.encode())
         pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         with tempfile.TemporaryDirectory() as elsewhere:
