@@ -117,7 +117,8 @@ class Slider(Record):
 
     def factors(self) -> tuple[float, float]:
         """The share of the weights of `low` and `high`: 1 to 0 on the first half, 0 to 1 on the second."""
-        return max(0.0, 1.0 - 2.0 * self.value), max(0.0, 2.0 * self.value - 1.0)
+        # rounded, so that 0.6 gives the 0.2 that people expect in a recipe
+        return max(0.0, round(1.0 - 2.0 * self.value, 9)), max(0.0, round(2.0 * self.value - 1.0, 9))
 
 
 class Drawing(Record):
@@ -143,9 +144,9 @@ class Phrases(Record):
 class Persona(Record):
     """One persona; equal personas draw equal bytes on one machine.
 
-    Prompts may hold `{subject}` (the first identity's trigger and class), `{style}` (the triggers of the
-    styles that act, else `finish`) and the names of palette colours, such as `{primary}`. `choice` is what
-    led to this way of mixing. `voice`, `tone`, `phrasebook` and `boundaries` are for whoever lets it speak.
+    Prompts may hold `{subject}` (the first identity's trigger and class), `{style}` (the trigger of the
+    strongest style that acts, else `finish`) and the names of palette colours, such as `{primary}`. `choice`
+    is what led to this way of mixing. `voice`, `tone`, `phrasebook` and `boundaries` are for whoever lets it speak.
     """
 
     format: Literal["talent-persona/1"] = FORMAT

@@ -21,11 +21,17 @@ from talent_factory.foundry.persona import (
     revised,
     write_persona,
 )
-from talent_factory.foundry.persona_draw import check_base, find_base, finish_of, template_of
+from talent_factory.foundry.persona_draw import (
+    check_base,
+    fetch_kit,
+    find_base,
+    finish_of,
+    own_kit,
+    template_of,
+)
 from talent_factory.foundry.persona_edit import split_dials
 from talent_factory.foundry.persona_field import DIALS
 from talent_factory.kits.index import kit_folders
-from talent_factory.training.resolve import resolve_base
 
 
 @dataclass(frozen=True)
@@ -158,23 +164,22 @@ def _from_identity(uses: Sequence[Ingredient]) -> dict[str, Any]:
 
 
 def accept(persona: Persona, *, root: Path, base: str | None = None, kits: bool = False) -> dict[str, Any]:
-    """The changes that take another base, or the kits as they are now; raises KitError or BaseError.
+    """The changes that take another base, or the kits as they are now; every kit must fit the base.
 
-    Whoever takes them gives up what the persona drew before.
+    Whoever takes them gives up what the persona drew before. Raises KitError or BaseError.
     """
-    changes: dict[str, Any] = {}
-    if base is not None:
-        _, use = find_base(base, None, persona_id=persona.id)
-        changes["base"] = use.model_dump()
-    if kits:
-        found = resolve_base(base or persona.base.name)
-        fresh = []
-        for kit in persona.kits:
-            now = read_ingredient(kit.id, root, base_folder=found.kit_folder).kit
-            check_base(now, found)
-            fresh.append(kit.model_copy(update={"sha256": now.sha256}).model_dump())
-        changes["kits"] = fresh
-    return changes
+    if base is None and not kits:
+        return {}
+    revision = persona.base.revision if base is None else None
+    found, use = find_base(base or persona.base.name, revision, persona_id=persona.id)
+    fresh = []
+    for kit in persona.kits:
+        if kits:
+            now = own_kit(kit.id, root=root, found=found)
+        else:
+            now = fetch_kit(kit, root=root, found=found, persona_id=persona.id)
+        fresh.append(kit.model_copy(update={"sha256": now.sha256}).model_dump(mode="json"))
+    return {"base": use.model_dump(), "kits": fresh}
 
 
 def read_dials(texts: Sequence[str], *, root: Path) -> dict[str, Dial]:

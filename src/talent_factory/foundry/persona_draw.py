@@ -63,11 +63,14 @@ class OpenPersona:
 
     @property
     def style(self) -> str:
-        """The triggers of the styles that act, the strongest first; the persona's finish when none does."""
+        """The trigger of the strongest style that acts and has one; the persona's finish when none does.
+
+        One alone: with two triggers in the place of a medium, prompts lost their backgrounds, and the weaker
+        style showed all the same.
+        """
         uses = [use for use in self.mix.ingredients if not use.kit.manifest.is_identity]
         uses.sort(key=lambda use: (-abs(use.weight), use.kit.id))
-        words = [trigger_of(use.kit) for use in uses]
-        return " ".join(word for word in words if word) or self.persona.finish
+        return next((word for word in (trigger_of(use.kit) for use in uses) if word), self.persona.finish)
 
     def prompt(self, template: str) -> str:
         """`template` with this persona's words in the places for them."""

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from talent_factory.core.events import Reporter
+from talent_factory.core.events import Reporter, SilentReporter
 from talent_factory.core.files import atomic_path
 from talent_factory.foundry.persona import Persona, Slider
 from talent_factory.foundry.persona_draw import OpenPersona
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
 
 STOPS = (0.0, 0.5, 1.0)
-_PAPER, _INK, _FAINT = (250, 249, 246), (52, 50, 56), (150, 147, 152)
-_CELL, _GAP, _MARGIN, _LINE = 192, 10, 28, 22
+_PAPER, _INK, _FAINT, _HERE = (250, 249, 246), (52, 50, 56), (150, 147, 152), (206, 92, 70)
+_CELL, _GAP, _MARGIN, _LINE, _LABEL = 192, 10, 28, 22, 112
 _MOST_SWATCHES = 8
 
 
@@ -34,8 +34,8 @@ class Grid:
 
 
 def grid_of(persona: Persona) -> Grid:
-    """Three stops of the first slider across and three of the second down; without sliders one cell."""
-    names = list(persona.sliders)[:2]
+    """Three stops of the first slider across and of the second down, by name; without sliders one cell."""
+    names = sorted(persona.sliders)[:2]
     if not names:
         return Grid(down="", across="", rows=(({},),))
     across, down = names[0], names[1] if len(names) > 1 else ""
@@ -61,7 +61,7 @@ def draw_sheet(
     for number, place in enumerate(({}, *places)):
         session = opened.at(place).session(prompts=texts)
         folder = out / ("hero" if number == 0 else f"cell_{number:02d}")
-        images, _ = shoot(session, out=folder, reporter=reporter)
+        images, _ = shoot(session, out=folder, reporter=SilentReporter())
         drawn.append(images[0])
         reporter.progress("persona sheet", number + 1, len(places) + 1, unit="image")
     page = lay_out(opened, grid, drawn[0], drawn[1:])
@@ -77,7 +77,7 @@ def lay_out(opened: OpenPersona, grid: Grid, hero: Path, cells: Sequence[Path]) 
     persona = opened.persona
     across, down = len(grid.rows[0]), len(grid.rows)
     side = 2 * _CELL + _GAP
-    left, top = _MARGIN + side + 2 * _MARGIN + (3 * _LINE if grid.down else 0), _MARGIN + 2 * _LINE
+    left, top = 2 * _MARGIN + side + (_LABEL + _MARGIN if grid.down else 0), _MARGIN + 2 * _LINE
     width = left + across * (_CELL + _GAP) - _GAP + _MARGIN
     height = max(top + down * (_CELL + _GAP), top + side + 6 * _LINE) + 2 * _LINE + _MARGIN
     page = Image.new("RGB", (width, height), _PAPER)
@@ -89,9 +89,9 @@ def lay_out(opened: OpenPersona, grid: Grid, hero: Path, cells: Sequence[Path]) 
         _paste(page, cells[index], corner, _CELL)
     bottom = top + down * (_CELL + _GAP)
     if grid.across:
-        _axis(pen, persona, grid.across, start=(left, bottom + 4), step=_CELL + _GAP)
+        _axis(pen, persona, grid.across, start=(left, bottom))
     if grid.down:
-        _axis(pen, persona, grid.down, start=(left - 3 * _LINE - _GAP, top), step=_CELL + _GAP, down=True)
+        _axis(pen, persona, grid.down, start=(left, top), down=True)
     return page
 
 
@@ -110,27 +110,29 @@ def _facts(pen: ImageDraw.ImageDraw, opened: OpenPersona, top: int, *, width: in
 
 
 def _axis(
-    pen: ImageDraw.ImageDraw,
-    persona: Persona,
-    name: str,
-    *,
-    start: tuple[int, int],
-    step: int,
-    down: bool = False,
+    pen: ImageDraw.ImageDraw, persona: Persona, name: str, *, start: tuple[int, int], down: bool = False
 ) -> None:
-    """The words of one slider beside the grid, and a dot where the persona stands on it."""
+    """A line from the middle of the first cell to that of the last, its words, and where the persona stands.
+
+    `start` is the corner of the grid that the axis runs along.
+    """
     slider = persona.sliders[name]
-    length = (len(STOPS) - 1) * step
+    length = (len(STOPS) - 1) * (_CELL + _GAP)
+
+    def place(share: float) -> tuple[int, int]:
+        along = _CELL // 2 + round(share * length)
+        return (start[0] - 14, start[1] + along) if down else (start[0] + along, start[1] + 8)
+
+    pen.line((place(0.0), place(1.0)), fill=_FAINT, width=2)
+    anchor = "rs" if down else "ma"
     for stop, word in zip(STOPS, _ends(slider), strict=True):
-        x, y = (
-            start[0] + (0 if down else round(stop * length)),
-            start[1] + (round(stop * length) if down else 0),
-        )
-        for number, part in enumerate((f"{name} {stop:g}", word)):
-            pen.text((x, y + number * 18), _fit(part, _CELL), fill=_INK if number else _FAINT, font=_font(14))
-    place = round(slider.value * length)
-    x, y = (start[0] - 14, start[1] + place + 8) if down else (start[0] + place, start[1] + 50)
-    pen.ellipse((x, y, x + 9, y + 9), fill=(206, 92, 70))
+        x, y = place(stop)
+        pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill=_FAINT)
+        for number, part in enumerate((f"{name} {stop:g}", _fit(word, _LABEL if down else _CELL))):
+            spot = (x - 12, y - 2 + number * 18) if down else (x, y + 12 + number * 18)
+            pen.text(spot, part, fill=_INK if number else _FAINT, font=_font(14), anchor=anchor)
+    x, y = place(slider.value)
+    pen.ellipse((x - 6, y - 6, x + 6, y + 6), fill=_HERE)
 
 
 def _ends(slider: Slider) -> tuple[str, str, str]:

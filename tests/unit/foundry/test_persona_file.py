@@ -100,6 +100,7 @@ def test_prompts_take_the_persona_words(persona: Persona, root: Path) -> None:
     assert bare.prompt("a cat, {style} , on a mat, {style}") == "a cat, on a mat"
 
 
+@pytest.mark.slow
 def test_two_processes_draw_the_same_bytes(persona: Persona, root: Path, tmp_path: Path) -> None:
     add_persona(tmp_path / "personas", persona)
     script = (
