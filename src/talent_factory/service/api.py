@@ -14,6 +14,8 @@ from talent_factory import __version__
 from talent_factory.core.errors import KitError
 from talent_factory.core.workspace import Workspace
 from talent_factory.foundry.render import image_name
+from talent_factory.foundry.session import SHEET_FILE
+from talent_factory.kits.manifest import PREVIEW_FILE
 from talent_factory.service.faults import NotThere, add_handlers
 from talent_factory.service.gate import Counts
 from talent_factory.service.order import check_mix, check_render, kit_digests, mix_answer
@@ -155,10 +157,18 @@ def _renders(house: House) -> APIRouter:
             raise NotThere(f"job {job_id} has no image {number}", remedy=f"GET /jobs/{job_id} says how many")
         return FileResponse(path, media_type="image/png")
 
+    @routes.get("/jobs/{job_id}/sheet", response_class=FileResponse, responses=_PNG)
+    def get_sheet(job_id: str) -> FileResponse:
+        """All images of a finished job on one page."""
+        path = regular_file(images_folder(house.place, job_id), SHEET_FILE)
+        if path is None:
+            raise NotThere(f"job {job_id} has no sheet", remedy=f"GET /jobs/{job_id} says whether it is done")
+        return FileResponse(path, media_type="image/png")
+
     @routes.get("/jobs/{job_id}/preview", response_class=FileResponse, responses=_PNG)
     def get_job_preview(job_id: str) -> FileResponse:
         """What is being drawn, as far as it can be seen by now."""
-        path = regular_file(images_folder(house.place, job_id), "preview.png")
+        path = regular_file(images_folder(house.place, job_id), PREVIEW_FILE)
         if path is None:
             raise NotThere(f"job {job_id} has no preview", remedy=f"GET /jobs/{job_id}/events tells when")
         return FileResponse(path, media_type="image/png", headers={"Cache-Control": "no-store"})
@@ -184,7 +194,7 @@ def _stream(house: House) -> APIRouter:
                 story = events(
                     job_folder(house.place, job_id),
                     after=last_event_id,
-                    state=lambda: house.jobs.state(job_id),
+                    outcome=lambda: house.jobs.outcome(job_id),
                     ending=house.ending,
                 )
                 async for piece in story:

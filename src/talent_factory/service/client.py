@@ -133,6 +133,10 @@ class FoundryClient:
         """What is being drawn, as PNG."""
         return self._send("GET", f"/jobs/{_part(job_id)}/preview").content
 
+    def sheet(self, job_id: str) -> bytes:
+        """All images of a finished job on one page, as PNG."""
+        return self._send("GET", f"/jobs/{_part(job_id)}/sheet").content
+
     def personas(self) -> PersonaPage:
         """Saved personas."""
         return self._get("/personas", PersonaPage)

@@ -28,7 +28,9 @@ class Journal:
     def event(self, kind: str, **fields: object) -> None:
         """Keep what readers of the service know; paths of this machine are not for them."""
         if kind in _SHOWN:
-            self._log.event(kind, **{name: value for name, value in fields.items() if _plain(value)})
+            self._log.event(
+                kind, **{name: value for name, value in fields.items() if _plain(value) and name != "path"}
+            )
 
     def progress(self, stage: str, done: int, total: int, *, unit: str = "step", note: str = "") -> None:
         """Keep it when the last one is some time ago, or the stage is at its end."""

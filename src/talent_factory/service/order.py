@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from talent_factory.core.errors import Cancelled, KitError, UsageError
+from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.events import Reporter
 from talent_factory.core.stop import StopSignal
 from talent_factory.core.workspace import Workspace
+from talent_factory.foundry.compat import compatibility
 from talent_factory.foundry.persona_book import load_persona
 from talent_factory.foundry.persona_draw import open_persona
 from talent_factory.foundry.session import Session, prepare, shoot
 from talent_factory.service.places import personas_folder
-from talent_factory.service.wire import MAX_IMAGES, KitUsed, MixAnswer, MixAsk, RenderAsk
+from talent_factory.service.wire import MAX_IMAGES, KitUsed, MixAnswer, MixAsk, PairFit, RenderAsk
 
 # What a picture costs grows with its area; larger ones are for `talent render`.
 MAX_SIDE = 2048
@@ -69,8 +70,9 @@ def _kit_session(ask: RenderAsk, place: Workspace, bases: Mapping[str, str]) -> 
         base=_base(ask.base, bases),
         prompts=ask.prompts,
         seeds=ask.seeds,
-        options={name: getattr(ask, name) for name in _OPTIONS},
+        options=_options(ask),
         mixing=_mixing(ask),
+        kind=ask.kind or "",
     )
 
 
@@ -79,12 +81,17 @@ def _persona_session(ask: RenderAsk, place: Workspace, bases: Mapping[str, str])
     persona = load_persona(personas_folder(place), ask.persona or "")
     # a path in the file of a persona is no leave to read there
     base = _base(Path(persona.base.name).name, bases)
-    asked = ask.model_fields_set
     return open_persona(persona, root=place.talents, base=base).session(
         prompts=ask.prompts,
-        seeds=ask.seeds if "seeds" in asked else (),
-        options={name: getattr(ask, name) for name in _OPTIONS if name in asked},
+        seeds=ask.seeds if "seeds" in ask.model_fields_set else (),
+        options=_options(ask),
     )
+
+
+def _options(ask: RenderAsk) -> dict[str, object]:
+    """What the asker wrote; the rest is left to the foundry or to the persona."""
+    named = ((name, getattr(ask, name)) for name in _OPTIONS if name in ask.model_fields_set)
+    return {name: value for name, value in named if value is not None}
 
 
 def kit_digests(session: Session) -> dict[str, str]:
@@ -103,14 +110,14 @@ def check_unchanged(session: Session, digests: Mapping[str, str]) -> None:
             )
 
 
-def draw(session: Session, *, out: Path, reporter: Reporter, stop: StopSignal) -> int:
+def draw(session: Session, *, out: Path, reporter: Reporter, stop: StopSignal, preview: int = 0) -> int:
     """Render into `out`, keeping what lies there already; returns the number of images.
+
+    With `preview` = N a picture of the moment is written every N steps.
 
     Raises Cancelled when `stop` was requested before the last image.
     """
-    images, _ = shoot(session, out=out, reporter=reporter)
-    if stop.requested:
-        raise Cancelled("stopped before the last image")
+    images, _ = shoot(session, out=out, reporter=reporter, stop=stop, preview=preview)
     return len(images)
 
 
@@ -122,7 +129,11 @@ def mix_answer(session: Session, ask: MixAsk) -> MixAnswer:
         )
         for use in session.mix.ingredients
     )  # fmt: skip
-    return MixAnswer(base=ask.base, kits=kits, warning=session.warning)
+    pairs = tuple(
+        PairFit(first=pair.first, second=pair.second, score=pair.score, words=pair.words)
+        for pair in compatibility(session.mix.ingredients)
+    )
+    return MixAnswer(base=ask.base, kits=kits, warning=session.warning, pairs=pairs)
 
 
 def _base(name: str, bases: Mapping[str, str]) -> str:

@@ -46,3 +46,11 @@ def regular_file(root: Path, *names: str) -> Path | None:
     except OSError:
         return None
     return path if stat.S_ISREG(mode) else None
+
+
+def count_images(folder: Path) -> int:
+    """How many numbered images lie in `folder`."""
+    try:
+        return sum(1 for path in folder.iterdir() if path.suffix == ".png" and path.stem.isdecimal())
+    except OSError:
+        return 0

@@ -12,12 +12,12 @@ import threading
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from talent_factory.core.errors import TalentError, UsageError, WorkspaceBusy
 from talent_factory.core.workspace import Workspace
-from talent_factory.service.places import images_folder, service_folder
-from talent_factory.service.wire import Job, RenderAsk, State
+from talent_factory.service.places import count_images, images_folder, service_folder
+from talent_factory.service.wire import FINAL, Job, RenderAsk, State
 
 if TYPE_CHECKING:
     from dbos import DBOSClient, WorkflowStatus
@@ -86,6 +86,14 @@ def prepare_database(url: str) -> None:
             # readers and the one writer do not block each other; the file remembers it
             connection.execute("PRAGMA journal_mode=WAL")
     DBOS.migrate(url)
+
+
+class Outcome(NamedTuple):
+    """The state of a job, and why it failed."""
+
+    state: State
+    message: str = ""
+    remedy: str = ""
 
 
 class Jobs:
@@ -164,10 +172,11 @@ class Jobs:
         self._client.cancel_workflow(job_id)
         return self.get(job_id)
 
-    def state(self, job_id: str) -> State | None:
-        """Whether a job waits, runs or is over, at the cost of one look-up; None when there is none."""
+    def outcome(self, job_id: str) -> Outcome | None:
+        """How a job ended; None while it waits or runs, and when there is none."""
         found = self._client.list_workflows(workflow_ids=[job_id], load_input=False)
-        return _state(found[0]) if found else None
+        outcome = _outcome(found[0]) if found else None
+        return outcome if outcome and outcome.state in FINAL else None
 
     def take_over(self, orphans: str, *, count: int) -> int:
         """Queue again what workers `orphans-N` with N >= `count` were drawing: nobody else will."""
@@ -190,18 +199,13 @@ class Jobs:
 
     def _job(self, status: WorkflowStatus) -> Job:
         order = status.input["args"][0] if status.input else {}
-        outcome = status.output if isinstance(status.output, dict) else {}
-        state = _state(status)
-        message, remedy = str(outcome.get("message", "")), str(outcome.get("remedy", ""))
-        if state == "failed" and not message:
-            message = "the process that drew it died again and again, or failed by an error of ours"
-            remedy = "see the log of the service, then send the request again"
+        state, message, remedy = _outcome(status)
         total = int(order.get("total", 0))
         return Job(
             id=status.workflow_id,
             state=state,
             total=total,
-            done=total if state == "done" else _images(images_folder(self._place, status.workflow_id)),
+            done=total if state == "done" else count_images(images_folder(self._place, status.workflow_id)),
             created_at=_moment(status.created_at) or datetime.now(UTC),
             ended_at=_moment(status.completed_at),
             message=message,
@@ -210,19 +214,15 @@ class Jobs:
         )
 
 
-def _state(status: WorkflowStatus) -> State:
-    if status.status == "SUCCESS":
-        failed = isinstance(status.output, dict) and status.output.get("state") == "failed"
-        return "failed" if failed else "done"
-    return _STATES[status.status]
+def _outcome(status: WorkflowStatus) -> Outcome:
+    if status.status != "SUCCESS":
+        state = _STATES[status.status]
+        broken = "an error of ours, kept in the log of the worker" if state == "failed" else ""
+        return Outcome(state, broken, "send the request again" if broken else "")
+    told = status.output if isinstance(status.output, dict) else {}
+    failed = told.get("state") == "failed"
+    return Outcome("failed" if failed else "done", str(told.get("message", "")), str(told.get("remedy", "")))
 
 
 def _moment(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _images(folder: Path) -> int:
-    try:
-        return sum(1 for path in folder.iterdir() if path.suffix == ".png" and path.stem.isdecimal())
-    except OSError:
-        return 0

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from talent_factory.service.journal import Follower
-from talent_factory.service.wire import FINAL, Event, State
+from talent_factory.service.queue import Outcome
+from talent_factory.service.wire import Event
 
 _POLL_SECONDS = 0.15
 # The state is asked of the database, the journal only of the disk: the first less often than the second.
@@ -19,7 +20,7 @@ _PULSE_SECONDS = 15.0
 
 
 async def events(
-    folder: Path, *, after: int, state: Callable[[], State | None], ending: Callable[[], bool]
+    folder: Path, *, after: int, outcome: Callable[[], Outcome | None], ending: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
     """What happens to the job in `folder` after event `after`, until it is over or the server ends.
 
@@ -32,11 +33,12 @@ async def events(
         # asked before the journal is read: what was written before the end is then told before the end
         now, found = time.monotonic(), None
         if now - asked >= _STATE_SECONDS:
-            asked, found = now, await asyncio.to_thread(state)
+            asked, found = now, await asyncio.to_thread(outcome)
         for event in await asyncio.to_thread(lambda: list(follower.fresh())):
             yield encode(event)
-        if found in FINAL:
-            yield encode(Event(id=follower.last + 1, kind=str(found)))
+        if found is not None:
+            why = {"message": found.message, "remedy": found.remedy} if found.message else {}
+            yield encode(Event(id=follower.last + 1, kind=found.state, data=why))
             return
         if now - pulse >= _PULSE_SECONDS:
             pulse = now

@@ -31,11 +31,12 @@ class MixAsk(Record):
 class RenderAsk(MixAsk):
     """Images to draw: each prompt with each seed, by kits or by a saved persona.
 
-    Without prompts those of the first kit are used; `size` is (width, height) in pixels, the base's own when
-    None. At most 256 images a job.
+    Without prompts those of the first kit are used, or those of a `kind` of introduction. `size` is (width,
+    height) in pixels, the base's own when None. At most 256 images a job.
     """
 
     persona: str | None = Field(default=None, max_length=100)
+    kind: Literal["hero", "full-body", "character-sheet", "expressions"] | None = None
     prompts: tuple[Words, ...] = Field(default=(), max_length=MAX_IMAGES)
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_IMAGES)
     negative: str = Field(default="", max_length=2000)
@@ -43,11 +44,15 @@ class RenderAsk(MixAsk):
     guidance: float | None = Field(default=None, ge=0, le=50)
     size: tuple[int, int] | None = None
     batch: int = Field(default=4, ge=1, le=16)
+    preview: int = Field(default=0, ge=0, le=150)
+    """A picture of the moment every so many steps; 0 shows none."""
 
     @model_validator(mode="after")
     def _not_both(self) -> RenderAsk:
         if self.persona and (self.kits or self.projection or self.switch):
             raise ValueError("a persona brings its own kits: leave kits, projection and switch out")
+        if self.kind and (self.prompts or self.persona):
+            raise ValueError("a kind has prompts of its own: leave prompts and persona out")
         if len(self.prompts) * len(self.seeds) > MAX_IMAGES:
             raise ValueError(f"prompts times seeds is at most {MAX_IMAGES}")
         return self
@@ -63,14 +68,22 @@ class KitUsed(Record):
     end: float = 1.0
 
 
+class PairFit(Record):
+    """How two kits get along: 1 when they leave each other alone, 0 when one does what the other does."""
+
+    first: str
+    second: str
+    score: float
+    words: str
+
+
 class MixAnswer(Record):
-    """A mix that can be drawn: its kits, a remark about it, and how well they get along (0 to 1) if known."""
+    """A mix that can be drawn: its kits, a remark about it, and how well every two of them get along."""
 
     base: str
     kits: tuple[KitUsed, ...]
     warning: str = ""
-    compatibility: float | None = None
-    words: str = ""
+    pairs: tuple[PairFit, ...] = ()
 
 
 class KitSummary(Record):

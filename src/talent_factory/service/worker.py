@@ -17,17 +17,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from talent_factory.core.errors import Cancelled, TalentError, WorkspaceBusy
+from talent_factory.core.errors import Cancelled, TalentError, UsageError, WorkspaceBusy
+from talent_factory.core.files import read_json, write_json
 from talent_factory.core.stop import StopSignal, graceful_stop
 from talent_factory.core.workspace import Workspace, exclusive
 from talent_factory.service.journal import Journal
 from talent_factory.service.order import check_render, check_unchanged, draw, named_bases
-from talent_factory.service.places import images_folder, job_folder, service_folder
+from talent_factory.service.places import count_images, images_folder, job_folder, service_folder
 from talent_factory.service.queue import APPLICATION, FORMAT, QUEUE, WORKFLOW, serializer
 from talent_factory.service.wire import RenderAsk
 
-# How often one job may take its process down before it is given up.
-_LIVES = 5
+# How often in a row one job may take its process down without an image more before it is given up.
+_LIVES = 3
+_TRIES_FILE = "tries.json"
 _WATCH_SECONDS = 0.4
 # An image in the making is finished before the process ends; a large one takes its time.
 _FAREWELL_SECONDS = 60.0
@@ -61,19 +63,37 @@ class Worker:
     def _drawn(self, job_id: str, order: dict[str, Any]) -> dict[str, Any]:
         journal = Journal(job_folder(self._place, job_id))
         try:
-            session = check_render(
-                RenderAsk.model_validate(order["ask"]), place=self._place, bases=self._bases
-            )
+            ask = RenderAsk.model_validate(order["ask"])
+            session = check_render(ask, place=self._place, bases=self._bases)
             check_unchanged(session, order["kits"])
+            self._count_try(job_id)
             with self._watched(job_id) as stop:
-                count = draw(session, out=images_folder(self._place, job_id), reporter=journal, stop=stop)
+                out = images_folder(self._place, job_id)
+                count = draw(session, out=out, reporter=journal, stop=stop, preview=ask.preview)
         except Cancelled:
+            self._forget_tries(job_id)
             return {"state": "stopped"}
         except TalentError as error:
             hidden = self._place.root.as_posix()
             words = [text.replace(hidden, "WORKSPACE") for text in (error.message, error.remedy)]
             return {"state": "failed", "message": words[0], "remedy": words[1]}
         return {"state": "done", "images": count}
+
+    def _count_try(self, job_id: str) -> None:
+        """Note that the job begins; raises UsageError when it took this process down again and again."""
+        path = job_folder(self._place, job_id) / _TRIES_FILE
+        images = count_images(images_folder(self._place, job_id))
+        known = read_json(path) if path.exists() else {}
+        tries = known.get("tries", 0) if known.get("images") == images else 0
+        if tries >= _LIVES:
+            raise UsageError(
+                f"the process that drew it died {tries} times: perhaps there was no memory left",
+                remedy="ask for smaller images or a smaller batch",
+            )
+        write_json(path, {"tries": tries + 1, "images": images})
+
+    def _forget_tries(self, job_id: str) -> None:
+        (job_folder(self._place, job_id) / _TRIES_FILE).unlink(missing_ok=True)
 
     @contextmanager
     def _watched(self, job_id: str) -> Iterator[StopSignal]:
@@ -119,7 +139,7 @@ def join_queue(worker: Worker, *, name: str, url: str) -> None:
     def step(job_id: str, order: dict[str, Any]) -> dict[str, Any]:
         return worker.run(job_id, order)
 
-    @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=_LIVES)
+    @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
     def workflow(order: dict[str, Any]) -> dict[str, Any]:
         return step(DBOS.workflow_id or "", order)
 
