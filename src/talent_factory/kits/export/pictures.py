@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from talent_factory.kits.images import IMAGE_SUFFIXES, MAX_IMAGE_BYTES
+from talent_factory.kits.images import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, parameters_text
 from talent_factory.kits.manifest import EXAMPLES_FOLDER, PREVIEW_FILE
 from talent_factory.kits.strict import read_regular
 
@@ -59,14 +59,7 @@ def examples_of(kit: Path, *, minimal: bool) -> tuple[Picture, ...]:
 
 def prompt_in(data: bytes) -> str:
     """Return the prompt in the `parameters` text of a PNG, as one line; "" when there is none."""
-    if not data.startswith(_PNG):
-        return ""
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        image.load()
-        text = image.info.get("parameters")
-    if not isinstance(text, str):
-        return ""
-    lines = text[: 4 * _MOST_PROMPT].split("\n")
+    lines = parameters_text(data).split("\n")
     end = next((n for n, line in enumerate(lines) if line.startswith(("Negative prompt:", "Steps:"))), None)
     said = _CALLED.sub("", " ".join(lines[:end]))
     return " ".join(said.split())[:_MOST_PROMPT]
