@@ -126,7 +126,7 @@ def test_a_changed_kit_is_named_until_it_is_taken(
         (["set", "kairo", "--weight", "avatar.style.none=1"], 2, "has no kit"),
         (["set", "kairo", "--slider", "animal=1"], 2, "has no slider"),
         (["set", "kairo", "--tone", "warm"], 2, "is no NAME=VALUE"),
-        (["set", "kairo", "--base", "mini"], 1, "was trained on"),
+        (["set", "kairo", "--base", "mini"], 1, "cannot be used"),
         (["render", "kairos"], 2, "there is no persona"),
         (["render", "kairo", "--slider", "mecha=low"], 2, "needs a number"),
         (["export", "kairo", "--out", "x.json", "--form", "xml"], 2, "no form"),

@@ -28,6 +28,9 @@ def render(
         list[str] | None,
         typer.Option("--prompt", "-p", help="What to draw; {subject}, {style} and colours are filled in."),
     ] = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help="hero, full-body, character-sheet or expressions.")
+    ] = "",
     slider: SliderOption = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Seed of the first image.", show_default="its own")
@@ -44,6 +47,7 @@ def render(
     as_json: JsonOption = False,
 ) -> None:
     """Draw a persona's prompts; the same bytes again on the same machine while nothing of it changed."""
+    from talent_factory.core.stop import graceful_stop
     from talent_factory.core.workspace import workspace_from
     from talent_factory.foundry.session import shoot
 
@@ -51,14 +55,15 @@ def render(
     opened = _open(persona_id, slider or (), base=base, workspace=workspace)
     first = opened.persona.draw.seed if seed is None else seed
     options = {} if steps is None else {"steps": steps}
-    session = opened.session(prompts=prompt or (), seeds=range(first, first + count), options=options)
+    seeds = range(first, first + count)
+    session = opened.session(prompts=prompt or (), seeds=seeds, options=options, kind=kind)
     folder = out or place.root / "renders" / session.key
     result = _told(opened, session, folder)
     if not dry_run:
-        with reporter() as listener:
+        with reporter() as listener, graceful_stop("stopping after this step") as stop:
             if session.warning:
                 listener.message(f"note: {session.warning}")
-            images, page = shoot(session, out=folder, reporter=listener)
+            images, page = shoot(session, out=folder, reporter=listener, stop=stop)
         result |= {"images": images, "sheet": page}
     emit(result, as_json, lambda: _print_drawn(result, dry_run=dry_run))
 
@@ -77,14 +82,15 @@ def sheet(
     as_json: JsonOption = False,
 ) -> None:
     """Draw one page of a persona: its hero portrait, and the same prompt across the range of its sliders."""
+    from talent_factory.core.stop import graceful_stop
     from talent_factory.core.workspace import workspace_from
     from talent_factory.foundry.persona_sheet import draw_sheet
 
     place = workspace_from(workspace)
     opened = _open(persona_id, (), base=base, workspace=workspace)
     folder = out or place.root / "renders" / f"persona_{persona_id}"
-    with reporter() as listener:
-        page, images = draw_sheet(opened, out=folder, reporter=listener, prompt=prompt)
+    with reporter() as listener, graceful_stop("stopping after this step") as stop:
+        page, images = draw_sheet(opened, out=folder, reporter=listener, stop=stop, prompt=prompt)
     result = {"persona": persona_id, "version": opened.persona.version, "sheet": page, "images": images}
     emit(result, as_json, lambda: console().print(f"sheet: {page}", markup=False, soft_wrap=True))
 

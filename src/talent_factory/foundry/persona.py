@@ -146,7 +146,8 @@ class Persona(Record):
 
     Prompts may hold `{subject}` (the first identity's trigger and class), `{style}` (the trigger of the
     strongest style that acts, else `finish`) and the names of palette colours, such as `{primary}`. `choice`
-    is what led to this way of mixing. `voice`, `tone`, `phrasebook` and `boundaries` are for whoever lets it speak.
+    is what led to this way of mixing. `voice`, `tone`, `phrasebook` and `boundaries` are for whoever lets
+    it speak.
     """
 
     format: Literal["talent-persona/1"] = FORMAT

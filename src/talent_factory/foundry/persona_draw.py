@@ -13,9 +13,11 @@ from talent_factory.core.errors import BaseError, KitError, TalentError, UsageEr
 from talent_factory.core.records import Record
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient, Kit, check_same_base, load_kit, strength_warning
+from talent_factory.foundry.kinds import templates, usual_size
 from talent_factory.foundry.persona import BaseUse, Persona, PersonaKit
 from talent_factory.foundry.render import RenderOrder
 from talent_factory.foundry.session import Session
+from talent_factory.kits.words import wake_phrase
 from talent_factory.training.resolve import FoundBase, resolve_base
 from talent_factory.world.palette import MEDIA
 
@@ -59,7 +61,7 @@ class OpenPersona:
     def subject(self) -> str:
         """What prompts call the actor: trigger and class of the first identity, `person` without one."""
         identity = next((kit for kit in self.kits.values() if kit.manifest.is_identity), None)
-        return subject_of(identity) if identity else "person"
+        return (wake_phrase(identity.manifest) if identity else "") or "person"
 
     @property
     def style(self) -> str:
@@ -70,7 +72,8 @@ class OpenPersona:
         """
         uses = [use for use in self.mix.ingredients if not use.kit.manifest.is_identity]
         uses.sort(key=lambda use: (-abs(use.weight), use.kit.id))
-        return next((word for word in (trigger_of(use.kit) for use in uses) if word), self.persona.finish)
+        words = (wake_phrase(use.kit.manifest) for use in uses)
+        return next((word for word in words if word), self.persona.finish)
 
     def prompt(self, template: str) -> str:
         """`template` with this persona's words in the places for them."""
@@ -87,48 +90,44 @@ class OpenPersona:
         prompts: Sequence[str] = (),
         seeds: Sequence[int] = (),
         options: Mapping[str, object] = MappingProxyType({}),
+        kind: str = "",
     ) -> Session:
         """What to render: own prompts and seed where none are given; `options` are fields of `RenderOrder`.
 
-        Raises UsageError when there is nothing to draw or something cannot be drawn.
+        `kind` takes the prompts of an introduction instead. Raises UsageError when there is nothing to draw
+        or something cannot be drawn.
         """
-        chosen = [self.prompt(text) for text in prompts or self.persona.prompts]
+        if kind and prompts:
+            raise UsageError(f"{kind} has prompts of its own", remedy="leave out --kind, or --prompt")
+        found = resolve_base(self.base)
+        plates = templates(kind, drawn=found.form == "mini") if kind else ()
+        texts = [plate.prompt for plate in plates] or prompts or self.persona.prompts
+        chosen = [self.prompt(text) for text in texts]
         if not chosen:
             raise UsageError(
                 f"{self.persona.id} has no prompts",
                 remedy=f'talent persona set {self.persona.id} --prompt "{{style}} portrait of {{subject}}"',
             )
         draw = self.persona.draw
+        numbers = tuple(seeds) or (draw.seed,)
         asked: dict[str, object] = {
             "negative": self.persona.negatives,
-            **draw.model_dump(exclude={"seed"}),
+            **usual_size(kind, found),
+            **draw.model_dump(exclude={"seed"}, exclude_none=True),
             **options,
-            "shots": [{"prompt": text, "seed": seed} for text in chosen for seed in seeds or (draw.seed,)],
+            "shots": [{"prompt": text, "seed": seed} for text in chosen for seed in numbers],
         }
         order = parse(RenderOrder, asked, source="the drawing", remedy="talent persona render --help")
-        return Session(base=self.base, mix=self.mix, order=order)
-
-
-def subject_of(kit: Kit) -> str:
-    """`TRIGGER CLASS`, as captions call the subject; the trigger alone where no class was stated."""
-    facts = kit.manifest.training_config
-    noun = (facts.model_extra or {}).get("class_noun") if facts else None
-    words = (trigger_of(kit), noun if isinstance(noun, str) else "")
-    return " ".join(word for word in words if word) or "person"
-
-
-def trigger_of(kit: Kit) -> str:
-    """The word that wakes the kit, an empty text when it has none."""
-    triggers = kit.manifest.metadata.triggers if kit.manifest.metadata else None
-    return kit.manifest.token or (triggers[0] if triggers else "")
+        titles = tuple(plate.title for plate in plates for _ in numbers)
+        return Session(base=self.base, mix=self.mix, order=order, kind=kind, titles=titles)
 
 
 def template_of(prompt: str, kit: Kit) -> str:
     """A kit's ready prompt with places for the subject and the style, so that a mix can fill them."""
-    text = prompt.replace(subject_of(kit), "{subject}", 1)
-    trigger = trigger_of(kit)
-    if "{subject}" not in text and trigger:
-        text = re.sub(rf"(?<!\w){re.escape(trigger)}(?!\w)", "{subject}", text, count=1)
+    text = prompt
+    for words in (wake_phrase(kit.manifest), kit.manifest.token or ""):
+        if words and "{subject}" not in text:
+            text = re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", "{subject}", text, count=1)
     first, _, rest = text.partition(" ")
     return f"{{style}} {rest}" if first in MEDIA else f"{text}, {{style}}"
 

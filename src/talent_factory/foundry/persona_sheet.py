@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from talent_factory.core.events import Reporter, SilentReporter
 from talent_factory.core.files import atomic_path
+from talent_factory.core.stop import StopSignal
 from talent_factory.foundry.persona import Persona, Slider
 from talent_factory.foundry.persona_draw import OpenPersona
 from talent_factory.foundry.session import SHEET_FILE, shoot
@@ -46,12 +47,12 @@ def grid_of(persona: Persona) -> Grid:
 
 
 def draw_sheet(
-    opened: OpenPersona, *, out: Path, reporter: Reporter, prompt: str = ""
+    opened: OpenPersona, *, out: Path, reporter: Reporter, prompt: str = "", stop: StopSignal | None = None
 ) -> tuple[Path, tuple[Path, ...]]:
     """Render hero and grid below `out` and lay the page; returns `out/sheet.png` and the single images.
 
-    `prompt` is a template for all of them; the persona's first without one. Raises what `session` and
-    rendering raise.
+    `prompt` is a template for all of them; the persona's first without one. What was drawn before by the
+    same recipe is kept. Raises what `session` and `shoot` raise.
     """
     template = prompt or next(iter(opened.persona.prompts), "")
     texts = (template,) if template else ()
@@ -61,7 +62,7 @@ def draw_sheet(
     for number, place in enumerate(({}, *places)):
         session = opened.at(place).session(prompts=texts)
         folder = out / ("hero" if number == 0 else f"cell_{number:02d}")
-        images, _ = shoot(session, out=folder, reporter=SilentReporter())
+        images, _ = shoot(session, out=folder, reporter=SilentReporter(), stop=stop)
         drawn.append(images[0])
         reporter.progress("persona sheet", number + 1, len(places) + 1, unit="image")
     page = lay_out(opened, grid, drawn[0], drawn[1:])

@@ -26,7 +26,7 @@ from talent_factory.foundry.persona_book import (
     load_persona,
     well_known_dial,
 )
-from talent_factory.foundry.persona_draw import OpenPersona, examine, open_persona
+from talent_factory.foundry.persona_draw import OpenPersona, examine, open_persona, template_of
 from talent_factory.foundry.session import shoot
 from talent_factory.training.families.port import Base
 
@@ -98,6 +98,31 @@ def test_prompts_take_the_persona_words(persona: Persona, root: Path) -> None:
     assert neutral.prompt("{style} portrait") == "ink portrait"
     bare = OpenPersona(neutral.persona.model_copy(update={"finish": ""}), neutral.base, neutral.kits)
     assert bare.prompt("a cat, {style} , on a mat, {style}") == "a cat, on a mat"
+
+
+def test_introductions_come_in_the_persona_words(persona: Persona, root: Path) -> None:
+    opened = open_persona(persona, root=root)
+    session = opened.session(kind="expressions", seeds=(4,))
+    assert len(session.order.shots) == len(session.titles) >= 4
+    assert all("dot_test" in shot.prompt and "wobble" in shot.prompt for shot in session.order.shots)
+    assert {shot.seed for shot in session.order.shots} == {4}
+    assert session.order.steps == 2
+    with pytest.raises(UsageError, match="prompts of its own"):
+        opened.session(kind="hero", prompts=("a",))
+    with pytest.raises(UsageError, match="no kind"):
+        opened.session(kind="heroic")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "template"),
+    [
+        ("ink portrait of a dot_test", "{style} portrait of a {subject}"),
+        ("a dot_test, climbing", "a {subject}, climbing, {style}"),
+        ("a dot_tester", "a dot_tester, {style}"),
+    ],
+)
+def test_prompts_of_a_kit_become_templates(identity: Kit, prompt: str, template: str) -> None:
+    assert template_of(prompt, identity) == template
 
 
 @pytest.mark.slow
