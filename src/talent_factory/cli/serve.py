@@ -15,48 +15,63 @@ if TYPE_CHECKING:
     from talent_factory.service.serve import Running
 
 
+HostOption = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes any free one.")]
+BaseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--base",
+        help="A base that requests may name, as for `talent render`; may be repeated.",
+        show_default="mini",
+    ),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", help="File of the token; made when missing.", show_default="WORKSPACE/service/token"
+    ),
+]
+NoAuthOption = Annotated[bool, typer.Option("--no-auth", help="Ask for no token; only on loopback.")]
+LimitOption = Annotated[
+    int, typer.Option("--queue-limit", min=1, max=10_000, help="Jobs that may wait or run at a time.")
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto (every GPU, else the processor), cuda or cpu.")
+]
+OriginOption = Annotated[
+    list[str] | None,
+    typer.Option("--allow-origin", help="Origin of pages that may ask from a browser; may be repeated."),
+]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        envvar="TALENT_DATABASE",
+        help="postgresql:// address of the queue.",
+        show_default="a SQLite file of the workspace",
+    ),
+]
+NameOption = Annotated[
+    str, typer.Option("--name", help="Name of this machine's workers where several share a database.")
+]
+KeepOption = Annotated[
+    int,
+    typer.Option("--keep-days", min=1, help="Days after which a finished job and its images are removed."),
+]
+
+
 def serve(
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes any free one.")] = 8084,
-    base: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--base",
-            help="A base that requests may name, as for `talent render`; may be repeated.",
-            show_default="mini",
-        ),
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--token-file",
-            help="File of the token; made when missing.",
-            show_default="WORKSPACE/service/token",
-        ),
-    ] = None,
-    no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask for no token; only on loopback.")] = False,
-    queue_limit: Annotated[
-        int, typer.Option("--queue-limit", min=1, max=10_000, help="Jobs that may wait or run at a time.")
-    ] = 64,
-    device: Annotated[
-        str, typer.Option("--device", help="auto (every GPU, else the processor), cuda or cpu.")
-    ] = "auto",
-    allow_origin: Annotated[
-        list[str] | None,
-        typer.Option("--allow-origin", help="Origin of pages that may ask from a browser; may be repeated."),
-    ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            "--database",
-            envvar="TALENT_DATABASE",
-            help="postgresql:// address of the queue.",
-            show_default="a SQLite file of the workspace",
-        ),
-    ] = None,
-    name: Annotated[
-        str, typer.Option("--name", help="Name of this machine's workers where several share a database.")
-    ] = "local",
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8084,
+    base: BaseOption = None,
+    token_file: TokenFileOption = None,
+    no_auth: NoAuthOption = False,
+    queue_limit: LimitOption = 64,
+    device: DeviceOption = "auto",
+    allow_origin: OriginOption = None,
+    database: DatabaseOption = None,
+    name: NameOption = "local",
+    keep_days: KeepOption = 30,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,6 +91,7 @@ def serve(
         origins=tuple(allow_origin or ()),
         database=database,
         name=check_token(name),
+        keep_days=keep_days,
         devices=_devices(device),
     )
     with reporter() as listener:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from talent_factory.core.errors import TalentError, UsageError, WorkspaceBusy
 from talent_factory.core.workspace import Workspace
-from talent_factory.service.places import count_images, images_folder, service_folder
+from talent_factory.service.places import count_images, images_folder, job_folder, service_folder
 from talent_factory.service.wire import FINAL, Job, RenderAsk, State
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ FORMAT = "1"
 QUEUE = "renders"
 WORKFLOW = "render"
 WAITING = ["ENQUEUED", "PENDING", "DELAYED"]
+ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_SWEPT_AT_A_TIME = 100
 _STATES: dict[str, State] = {
     "ENQUEUED": "queued",
     "DELAYED": "queued",
@@ -177,6 +180,25 @@ class Jobs:
         found = self._client.list_workflows(workflow_ids=[job_id], load_input=False)
         outcome = _outcome(found[0]) if found else None
         return outcome if outcome and outcome.state in FINAL else None
+
+    def forget(self, *, older_than: timedelta) -> int:
+        """Remove jobs that ended so long ago, images and all; returns how many."""
+        before = (datetime.now(UTC) - older_than).isoformat()
+        removed = 0
+        while found := self._client.list_workflows(
+            name=WORKFLOW,
+            status=ENDED,
+            completed_before=before,
+            limit=_SWEPT_AT_A_TIME,
+            load_input=False,
+            load_output=False,
+        ):
+            for status in found:
+                # the folder first: without its row nobody would ever look for it again
+                shutil.rmtree(job_folder(self._place, status.workflow_id), ignore_errors=True)
+                self._client.delete_workflow(status.workflow_id)
+            removed += len(found)
+        return removed
 
     def take_over(self, orphans: str, *, count: int) -> int:
         """Queue again what workers `orphans-N` with N >= `count` were drawing: nobody else will."""

@@ -6,9 +6,11 @@ import os
 import secrets
 import socket
 import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from talent_factory.core.stop import StopSignal
+    from talent_factory.service.queue import Jobs
 
 TOKEN_FILE = "token"
 _EXTRA = ("fastapi", "uvicorn", "dbos")
 _FAREWELL_SECONDS = 5
+_SWEEP_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Serving:
     origins: tuple[str, ...] = ()
     database: str | None = None
     name: str = "local"
+    keep_days: int = 30
     devices: tuple[Device, ...] = (Device("this machine"),)
 
 
@@ -117,6 +122,11 @@ def _built(
             name=serving.name,
             tell=tell,
         )
+        over = threading.Event()
+        sweeper = threading.Thread(target=_sweep, args=(jobs, serving.keep_days, over), name="sweeper")
+        stack.callback(sweeper.join)
+        stack.callback(over.set)
+        sweeper.start()
         stack.callback(crew.stop)
         crew.start()
         counts = Counts()
@@ -137,6 +147,14 @@ def _built(
             counts=counts,
         )
         yield _server(gate, stop)
+
+
+def _sweep(jobs: Jobs, days: int, over: threading.Event) -> None:
+    """Remove jobs that have been over for so many days, now and every hour."""
+    while True:
+        jobs.forget(older_than=timedelta(days=days))
+        if over.wait(_SWEEP_SECONDS):
+            return
 
 
 def _server(app: object, stop: StopSignal) -> uvicorn.Server:
