@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from talent_factory.cli.common import JsonOption, WorkspaceOption, emit, printable
+from talent_factory.cli.kit_examples import examples
 from talent_factory.cli.kit_export import export, prompt, subject
 from talent_factory.cli.kit_import import import_kits
 from talent_factory.cli.kit_list import (
@@ -90,6 +91,7 @@ app.command("rm")(rm)
 app.command("restore")(restore)
 app.command("trash")(trash)
 app.command("rename")(rename)
+app.command("examples")(examples)
 app.command("export")(export)
 app.command("prompt")(prompt)
 app.command("subject")(subject)

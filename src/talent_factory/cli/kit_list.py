@@ -92,7 +92,7 @@ def search(
         typer.Option(
             "--encoder",
             envvar="TALENT_ENCODER",
-            help="clip:FOLDER or siglip:FOLDER with local weights: search by meaning and pictures too.",
+            help="colours, or clip:FOLDER or siglip:FOLDER with local weights: search by meaning too.",
         ),
     ] = None,
     like: Annotated[
@@ -194,7 +194,8 @@ def _search_by_meaning(
     catalog: Catalog, encoder: str, *, text: str, like: Path | None, wish: Wish, limit: int
 ) -> list[dict[str, Any]]:
     from talent_factory.foundry.text_image import open_text_image_encoder
-    from talent_factory.kits.catalog.meaning import Meaning, read_picture
+    from talent_factory.kits.catalog.meaning import Meaning
+    from talent_factory.kits.catalog.vectors import read_picture
 
     eye = open_text_image_encoder(encoder)
     picture = read_picture(like) if like is not None else None

@@ -71,7 +71,7 @@ def tells_place(data: bytes) -> bool:
             told = bool(image.getexif().get_ifd(_GPS))
             packets = (image.info.get(name) for name in ("xmp", "XML:com.adobe.xmp"))
             texts = [text.encode("utf-8", "replace") if isinstance(text, str) else text for text in packets]
-    except _BAD_IMAGE:
+    except (*_BAD_IMAGE, Image.DecompressionBombError):
         return False
     return told or any(isinstance(text, bytes) and _PLACE_WORDS.search(text) for text in texts)
 
@@ -81,9 +81,7 @@ def clean_png(data: bytes, *, side: int) -> bytes:
 
     Raises ImageRefused for what `image_problem` names.
     """
-    with _loaded(data) as image:
-        small = image.convert("RGB")
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    small = rgb_picture(data, side=side)
     bare = Image.new("RGB", small.size)
     bare.paste(small)
     stream = io.BytesIO()
@@ -98,9 +96,17 @@ def parameters_text(data: bytes) -> str:
     try:
         with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
             text = image.info.get("parameters", "")
-    except _BAD_IMAGE:
+    except (*_BAD_IMAGE, Image.DecompressionBombError):
         return ""
     return text[:20_000] if isinstance(text, str) else ""
+
+
+def rgb_picture(data: bytes, *, side: int) -> Image.Image:
+    """Return the picture in RGB, scaled down to at most `side` pixels; raises ImageRefused."""
+    with _loaded(data) as image:
+        small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return small
 
 
 @contextmanager
@@ -120,6 +126,8 @@ def _loaded(data: bytes) -> Iterator[Image.Image]:
             yield image
     except ImageRefused:
         raise
+    except Image.DecompressionBombError:
+        raise ImageRefused("its pixels are too many") from None
     except _BAD_IMAGE as error:
         raise ImageRefused(str(error)[:120] or type(error).__name__) from None
 

@@ -44,16 +44,16 @@ class Wish(Record):
         """Return the condition in SQL, over the columns of `kits`, with its values."""
         parts, values = ["1"], list[object]()
         if self.base is not None:
-            parts.append("base_revision = ?" if _REVISION.fullmatch(self.base) else "base = ?")
+            parts.append("kits.base_revision = ?" if _REVISION.fullmatch(self.base) else "kits.base = ?")
             values.append(self.base)
         if self.kind is not None:
-            parts.append("kind = ?")
+            parts.append("kits.kind = ?")
             values.append(self.kind)
         if self.valid is not None:
-            parts.append("valid = ?")
+            parts.append("kits.valid = ?")
             values.append(int(self.valid))
         for tag in self.tags:
-            parts.append("instr(tags, ?) > 0")
+            parts.append("instr(kits.tags, ?) > 0")
             values.append(f"\n{tag.strip().casefold()}\n")
         return " AND ".join(parts), values
 

@@ -36,7 +36,7 @@ CREATE TABLE kits (
 );
 CREATE INDEX kits_sample ON kits (sample);
 CREATE VIRTUAL TABLE words USING fts5 (
-    name, token, tags, description, captions, prompts,
+    name, token, tags, description, author, captions, prompts,
     tokenize = "unicode61 remove_diacritics 2", prefix = '2 3 4'
 );
 CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, row);

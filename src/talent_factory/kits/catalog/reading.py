@@ -32,6 +32,7 @@ class Words(Record):
     token: str = ""
     tags: str = ""
     description: str = ""
+    author: str = ""
     captions: str = ""
     prompts: str = ""
 
@@ -119,7 +120,8 @@ def _loose_words(name: str, inspection: Inspection) -> Words:
         name=_text([part for part in name.split(".") if part != "avatar"]),
         token=_text(list(dict.fromkeys(word for word in token if isinstance(word, str)))),
         tags=_text(tags if isinstance(tags, list) else []),
-        description=_text([metadata.get("description"), metadata.get("author")]),
+        description=_text([metadata.get("description")]),
+        author=_text([metadata.get("author")]),
     )
 
 

@@ -56,12 +56,11 @@ def forget(database: sqlite3.Connection, number: int) -> None:
 
 
 def _write_words(database: sqlite3.Connection, number: int | None, reading: Reading) -> None:
-    words = reading.words
+    words = reading.words.model_dump()
     database.execute("DELETE FROM words WHERE rowid = ?", (number,))
     database.execute(
-        "INSERT INTO words (rowid, name, token, tags, description, captions, prompts)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (number, words.name, words.token, words.tags, words.description, words.captions, words.prompts),
+        f"INSERT INTO words (rowid, {', '.join(words)}) VALUES (?{', ?' * len(words)})",
+        (number, *words.values()),
     )
 
 

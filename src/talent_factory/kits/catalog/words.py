@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from talent_factory.kits.catalog.choice import Wish
 
-# name, token, tags, description, captions, prompts
-_WEIGHTS = "8.0, 8.0, 4.0, 3.0, 1.5, 1.0"
+# name, token, tags, description, author, captions, prompts
+_WEIGHTS = "8.0, 8.0, 4.0, 3.0, 2.0, 1.5, 1.0"
 _WORD = re.compile(r"[^\W_]+")
 MAX_QUERY_WORDS = 16
 MAX_QUERY_CHARS = 400
