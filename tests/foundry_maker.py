@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +26,7 @@ def add_kit(
     rank: int = 2,
     seed: int = 0,
     dora: bool = False,
+    version: Literal["1.5", "xl"] = "1.5",
 ) -> Path:
     """Pack a valid kit of random weights; the same arguments give the same kit.
 
@@ -39,6 +41,7 @@ def add_kit(
         id=talent_id,
         base_model=base_folder.name,
         base_revision=revision,
+        sdx_version=version,
         rank=rank,
         alpha=2.0,
         created_at=CREATED,

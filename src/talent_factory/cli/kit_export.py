@@ -21,6 +21,9 @@ BaseDirOption = Annotated[
         "--base-dir", show_default="talents/avatar", help="Folder that holds the <talent_id>/ folders."
     ),
 ]
+OwnBaseOption = Annotated[
+    str | None, typer.Option("--base", help="The model of a kit that is for none of the usual bases.")
+]
 KitArgument = Annotated[str, typer.Argument(metavar="ID", help="The kit.")]
 
 
@@ -42,9 +45,7 @@ def export(
     publish: Annotated[
         bool, typer.Option("--publish", help="Ask for consent as hf and civitai always do.")
     ] = False,
-    base: Annotated[
-        str | None, typer.Option("--base", help="The model of a kit that is for no usual base.")
-    ] = None,
+    base: OwnBaseOption = None,
     base_dir: BaseDirOption = None,
     workspace: WorkspaceOption = None,
     dry_run: DryRunOption = False,
@@ -63,7 +64,7 @@ def export(
         minimal=minimal_metadata,
         publish=publish,
         dry_run=dry_run,
-        base_folder=Path(base).expanduser() if base else None,
+        base_folder=own_base(base),
     )
     emit(done, as_json, lambda: _show_export(done))
 
@@ -140,6 +141,15 @@ def subject(
         stated = set_subject(folder, real_person=real_person, consent=word, evidence=evidence, minor=minor)
     document = {"kit": talent_id, "subject": stated}
     emit(document, as_json, lambda: _show_subject(talent_id, stated))
+
+
+def own_base(base: str | None) -> Path | None:
+    """Return what says which modules a model has; None for the usual bases. BaseError when there is none."""
+    if base is None:
+        return None
+    from talent_factory.training.resolve import resolve_base
+
+    return resolve_base(base).kit_folder
 
 
 def kit_folder(talent_id: str, base_dir: Path | None, workspace: Path | None) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from talent_factory.cli.common import DryRunOption, JsonOption, WorkspaceOption, emit, printable
-from talent_factory.cli.kit_export import BaseDirOption, KitArgument, kit_folder
+from talent_factory.cli.kit_export import BaseDirOption, KitArgument, OwnBaseOption, kit_folder, own_base
 from talent_factory.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def sign(
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Whose signature it is, for people.")] = "",
     other: WithOption = None,
+    base: OwnBaseOption = None,
     base_dir: BaseDirOption = None,
     workspace: WorkspaceOption = None,
     dry_run: DryRunOption = False,
@@ -74,7 +75,12 @@ def sign(
     openssf = _openssf(other)
     path = key or _usual_key(openssf=openssf)
     secret = _password(ask=False)
-    wrong = [f for f in validate_kit(folder).errors if f.code not in ("signature", "base-unknown")]
+    # an older signature ends here, whatever it says
+    wrong = [
+        fault
+        for fault in validate_kit(folder, base_folder=own_base(base)).errors
+        if fault.code != "signature"
+    ]
     if wrong:
         raise KitError(
             f"{talent_id} is not signed: {wrong[0].file}: {wrong[0].message}", remedy=wrong[0].remedy

@@ -125,14 +125,17 @@ def _train(greeted: Welcome, place: Workspace, *, export: Path | None, notes: st
 
     prepare_environment(load_yaml(greeted.config))  # before anything loads torch
     from talent_factory.pipeline import train_kit
+    from talent_factory.training.resolve import resolve_base
 
     with reporter() as progress:
         announce(greeted.config, place, {}, fresh=False, listener=progress)
         # other options are another training; the one before is kept beside it
         kit = train_kit(greeted.config, workspace=place, replace=True, reporter=progress)
     folders = [greeted.folder / LORA, *([export] if export else [])]
+    base = resolve_base(greeted.base).kit_folder
     files = [
-        export_kit(kit, target="a1111", out=folder, name=greeted.token).files[0].path for folder in folders
+        export_kit(kit, target="a1111", out=folder, name=greeted.token, base_folder=base).files[0].path
+        for folder in folders
     ]
     update_registry(place.root, place.talents, notes={greeted.talent_id: notes} if notes else None)
     return {"kit": kit, "lora": files[0], "exported": files[1:]}

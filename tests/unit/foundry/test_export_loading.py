@@ -20,6 +20,7 @@ from talent_factory.kits.export import export_kit
 from talent_factory.kits.lora_file import lora_bytes
 from talent_factory.kits.manifest import WEIGHTS_FILE
 from talent_factory.training.families import load_base
+from talent_factory.training.families.parts import quiet_transformers
 from talent_factory.training.families.random_base import make_random_base
 from talent_factory.training.lora import merge_into
 
@@ -27,7 +28,12 @@ FILE = "pytorch_lora_weights.safetensors"
 
 
 @pytest.mark.parametrize(
-    ("kind", "target"), [("tiny", "diffusers"), ("tiny-sdxl", "diffusers"), ("tiny", "hf")]
+    ("kind", "target"),
+    [
+        ("tiny", "diffusers"),
+        ("tiny", "hf"),
+        pytest.param("tiny-sdxl", "diffusers", marks=pytest.mark.slow),
+    ],
 )
 def test_the_folder_is_loaded_by_its_path_alone_and_draws_our_picture(
     kind: Literal["tiny", "tiny-sdxl"], target: Literal["diffusers", "hf"], tmp_path: Path
@@ -65,6 +71,36 @@ def test_every_module_of_a_full_size_export_is_found(family: FamilyName, tmp_pat
     assert (report.verdict, report.unmatched, report.difference) == ("full", 0, 0.0)
 
 
+@pytest.mark.parametrize("kind", ["tiny", pytest.param("tiny-sdxl", marks=pytest.mark.slow)])
+def test_the_code_on_the_card_runs(
+    kind: Literal["tiny", "tiny-sdxl"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffusers import DDIMScheduler, DiffusionPipeline
+
+    folder = make_random_base(tmp_path / "base", kind=kind)
+    version: Literal["xl", "1.5"] = "xl" if kind == "tiny-sdxl" else "1.5"
+    kit = add_kit(tmp_path / "talents", folder, IDENTITY, token="dot_test", version=version)
+    done = export_kit(kit, target="hf", out=tmp_path, base_folder=folder)
+    card = (tmp_path / done.name / "README.md").read_text()
+    code = card.partition("```py\n")[2].partition("```")[0]
+    code = code.replace("FOLDER_OF_THE_BASE", str(folder))
+    code = code.replace("THIS_REPOSITORY", str(tmp_path / done.name))
+    real = DiffusionPipeline.from_pretrained.__func__
+
+    def opened(cls: type[Any], where: str) -> Any:
+        pipeline = real(cls, where, local_files_only=True)
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", classmethod(opened))
+    found: dict[str, Any] = {}
+    with quiet_transformers():
+        exec(code, found)  # noqa: S102
+    assert found["pipeline"].get_active_adapters() == ["kit"]
+    assert found["image"].size[0] == 8 * found["pipeline"].unet.config.sample_size
+
+
 def test_the_comparison_sees_a_wrong_alpha(tmp_path: Path) -> None:
     folder = make_random_base(tmp_path / "base", kind="tiny")
     kit = add_kit(tmp_path / "talents", folder, IDENTITY, token="dot_test")
@@ -79,8 +115,6 @@ def test_the_comparison_sees_a_wrong_alpha(tmp_path: Path) -> None:
 def open_pipeline(folder: Path) -> Any:
     """The pipeline as a user of diffusers opens a model folder."""
     from diffusers import DDIMScheduler, DiffusionPipeline
-
-    from talent_factory.training.families.parts import quiet_transformers
 
     with quiet_transformers():
         pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
