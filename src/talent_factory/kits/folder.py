@@ -131,7 +131,10 @@ class KitFolder:
                 self.notes.error("pickle", shown, "a file of this kind can run code when loaded", remedy)
             elif (problem := kind_problem(name)) and not is_junk(name):
                 self.notes.error("kind", shown, problem, "remove what does not belong to the kit")
-            self.sizes[name] = entry.stat(follow_symlinks=False).st_size
+            size = self.sizes[name] = entry.stat(follow_symlinks=False).st_size
+            if size > MAX_OTHER_BYTES and name != WEIGHTS_FILE:
+                message = f"{size} bytes; beside the weights {MAX_OTHER_BYTES} are enough"
+                self.notes.error("file-unreadable", shown, message, "remove what does not belong to the kit")
 
     def _check_name(self, part: str, name: str, shown: str) -> None:
         remedy = "rename it: letters, digits, _ and - do everywhere"

@@ -9,7 +9,7 @@ import mmap
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,8 +122,10 @@ def _mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
     try:
         yield buffer
     finally:
+        # an error on its way keeps arrays alive that look into the file; it is unmapped with them
         if isinstance(buffer, mmap.mmap):
-            buffer.close()
+            with suppress(BufferError):
+                buffer.close()
 
 
 def _pieces(whole: memoryview) -> Iterator[memoryview]:

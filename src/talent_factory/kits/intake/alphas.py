@@ -44,7 +44,7 @@ class Alphas:
                 value = special
         if value is None:
             return float(rank)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
             raise IntakeRefused(f"its PEFT configuration says alpha {str(value)[:40]!r}", code="alpha-value")
         # rsLoRA divides by the root of the rank; as a plain alpha that is a larger one
         return float(value) * (math.sqrt(rank) if self._get(model, "use_rslora") else 1.0)

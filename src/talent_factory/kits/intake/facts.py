@@ -17,6 +17,7 @@ from talent_factory.kits.intake.sidecars import Told, plain, words_of
 from talent_factory.kits.strict import StrictJsonError, parse_text
 
 _TOKEN = re.compile(r"[A-Za-z0-9_]{1,64}")
+_WORDS = re.compile(r"[\w .'()-]{1,60}")
 _KOHYA_FOLDER = re.compile(r"\d+_(.{1,200})")
 # Words that describe what is in most pictures of anything, and so call nobody.
 _COMMON = frozenset(
@@ -193,13 +194,13 @@ def _tag_triggers(words: Mapping[str, str]) -> list[Told]:
             return [Told("triggers", (plain(word, most=100),), "ss_tag_frequency: folder and captions")]
         most = max(counts.values(), default=0)
         for tag, count in counts.items():
-            if count == most > 1 and len(tag) <= 60 and _calls(tag):
+            if count == most > 1 and _calls(tag):
                 return [Told("triggers", (plain(tag, most=100),), "ss_tag_frequency: in every caption")]
     return []
 
 
 def _calls(tag: str) -> bool:
-    return bool(tag) and not _COMMON.issuperset(tag.lower().replace("_", " ").split())
+    return bool(_WORDS.fullmatch(tag)) and not _COMMON.issuperset(tag.lower().replace("_", " ").split())
 
 
 def _token(triggers: tuple[str, ...], wished: str | None) -> tuple[str | None, str]:
