@@ -119,10 +119,10 @@ def pack_kit(
         f"{CONTROLS_FOLDER}/README.txt": CONTROLS_NOTE.encode(),
     }
     for number, path in enumerate(examples, start=1):
-        image = _image(path)
-        files[f"{EXAMPLES_FOLDER}/{number:02d}{_suffix(image)}"] = image
+        image = example_bytes(path)
+        files[f"{EXAMPLES_FOLDER}/{number:02d}{image_suffix(image)}"] = image
     if preview is not None or examples:
-        files[PREVIEW_FILE] = _preview(_image(preview or examples[0]))
+        files[PREVIEW_FILE] = preview_bytes(example_bytes(preview or examples[0]))
     manifest = _manifest(spec, files, tensors)
     files[BASE_FILE] = base_text(manifest).encode()
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
@@ -132,11 +132,12 @@ def pack_kit(
         (folder / CONTROLS_FOLDER).mkdir()
         for name, data in files.items():
             (folder / name).write_bytes(data)
-        _refuse_invalid(folder, spec.id, base_folder)
+        refuse_invalid(folder, spec.id, base_folder)
     return root / spec.id
 
 
-def _refuse_invalid(folder: Path, name: str, base_folder: Path | None) -> None:
+def refuse_invalid(folder: Path, name: str, base_folder: Path | None) -> None:
+    """Raise KitError with the first fault of a kit that is about to take its place."""
     errors = inspect_kit(folder, base_folder=base_folder, name=name).report.errors
     if errors:
         first = errors[0]
@@ -262,12 +263,13 @@ def _license(spec: KitSpec) -> str:
     return f"{spec.id}\n{author}License: {spec.license}\n"
 
 
-def _suffix(data: bytes) -> str:
+def image_suffix(data: bytes) -> str:
     """Return the ending that fits the bytes of an image; the name it came with may say anything."""
     return ".png" if data.startswith(b"\x89PNG") else ".jpg" if data.startswith(b"\xff\xd8") else ".webp"
 
 
-def _image(path: Path) -> bytes:
+def example_bytes(path: Path) -> bytes:
+    """Return an image file as it is; raises KitError when it cannot be read or is no plain image."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -278,7 +280,8 @@ def _image(path: Path) -> bytes:
     return data
 
 
-def _preview(data: bytes) -> bytes:
+def preview_bytes(data: bytes) -> bytes:
+    """Return the image as a PNG of at most 512 pixels; one that is already such a PNG stays as it is."""
     with Image.open(io.BytesIO(data)) as image:
         if image.format == "PNG" and max(image.size) <= PREVIEW_SIDE:
             return data
