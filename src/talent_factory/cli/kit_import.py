@@ -10,39 +10,45 @@ import typer
 from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit, printable, reporter
 
 if TYPE_CHECKING:
+    from talent_factory.kits.intake.facts import Wishes
     from talent_factory.kits.intake.outcome import Taken
 
 
+PathsArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PATH...",
+        help="Kit archives (.zip, .tar, .tar.gz), kit folders, .safetensors files, folders of a program.",
+    ),
+]
+BaseOption = Annotated[
+    str | None,
+    typer.Option("--base", help="mini, sd15 or sdxl where it must be that one; else the model's name."),
+]
+IdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--id",
+        help="Id of the new kit; it also says identity or style.",
+        show_default="from the file's name",
+    ),
+]
+TokenOption = Annotated[
+    str | None, typer.Option("--token", "-t", help="The word that wakes it.", show_default="from the file")
+]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Put it in the place of a kit of that id.")]
+LookOption = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything and tell what it would become; write nothing.")
+]
+
+
 def import_kits(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PATH...",
-            help="Kit archives (.zip, .tar, .tar.gz), kit folders, .safetensors files, folders of a program.",
-        ),
-    ],
-    base: Annotated[
-        str | None,
-        typer.Option("--base", help="mini, sd15 or sdxl where it must be that one; else the model's name."),
-    ] = None,
-    talent_id: Annotated[
-        str | None,
-        typer.Option(
-            "--id",
-            help="Id of the new kit; it also says identity or style.",
-            show_default="from the file's name",
-        ),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option("--token", "-t", help="The word that wakes it.", show_default="from the file"),
-    ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Put it in the place of a kit of that id.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and tell what it would become; write nothing.")
-    ] = False,
+    paths: PathsArgument,
+    base: BaseOption = None,
+    talent_id: IdOption = None,
+    token: TokenOption = None,
+    replace: ReplaceOption = False,
+    dry_run: LookOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,22 +56,15 @@ def import_kits(
 
     Exit code 0 when all is here now, 1 when nothing could be taken, 3 when some of it was refused.
     """
-    from talent_factory.core.errors import UsageError
-    from talent_factory.core.workspace import check_id, workspace_from
+    from talent_factory.core.workspace import workspace_from
     from talent_factory.kits.intake.bring import bring
-    from talent_factory.kits.intake.facts import Wishes
     from talent_factory.kits.intake.outcome import Order
 
-    if token is not None and not (token.isascii() and token.replace("_", "a").isalnum() and len(token) <= 64):
-        raise UsageError(f"{token[:80]!r} is no token", remedy="use letters, digits and _, at most 64")
-    kind: Literal["identity", "style"] | None = None
-    if talent_id is not None:
-        kind = "identity" if check_id(talent_id).startswith("avatar.identity.") else "style"
     order = Order(
         root=workspace_from(workspace).talents,
         id=talent_id,
         base=base,
-        wishes=Wishes(token=token, kind=kind),
+        wishes=_wishes(talent_id, token),
         replace=replace,
         dry_run=dry_run,
     )
@@ -73,13 +72,26 @@ def import_kits(
         taken = bring(
             paths, order, progress=lambda done, total: report.progress("import", done, total, unit="file")
         )
-    refused = [item for item in taken if item.status == "refused"]
     counts = {
         status: sum(item.status == status for item in taken) for status in ("imported", "known", "refused")
     }
     emit({"dry_run": dry_run, **counts, "items": taken}, as_json, lambda: _show(taken, dry_run))
-    if refused:
-        raise typer.Exit(1 if len(refused) == len(taken) else 3)
+    if counts["refused"]:
+        raise typer.Exit(1 if counts["refused"] == len(taken) else 3)
+
+
+def _wishes(talent_id: str | None, token: str | None) -> Wishes:
+    """What the options say; raises UsageError for an id or a token that is none."""
+    from talent_factory.core.errors import UsageError
+    from talent_factory.core.workspace import check_id
+    from talent_factory.kits.intake.facts import Wishes
+
+    if token is not None and not (token.isascii() and token.replace("_", "a").isalnum() and len(token) <= 64):
+        raise UsageError(f"{token[:80]!r} is no token", remedy="use letters, digits and _, at most 64")
+    kind: Literal["identity", "style"] | None = None
+    if talent_id is not None:
+        kind = "identity" if check_id(talent_id).startswith("avatar.identity.") else "style"
+    return Wishes(token=token, kind=kind)
 
 
 def _show(taken: list[Taken], dry_run: bool) -> None:

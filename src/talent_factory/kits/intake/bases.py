@@ -44,7 +44,7 @@ def choose_base(named: Sequence[Named], words: Mapping[str, str], *, wished: str
     if whole:
         return _told_apart(whole, named, words)
     best = max(candidates, key=lambda base: hits[base][0])
-    _refuse(named, best, *hits[best])
+    _refuse(named, candidates, best, *hits[best])
     raise AssertionError
 
 
@@ -71,17 +71,19 @@ def _told_apart(whole: Sequence[BaseName], named: Sequence[Named], words: Mappin
     return Choice(whole[0], f"all {len(named)} modules fit {whole[0]}, and nothing speaks of another base")
 
 
-def _refuse(named: Sequence[Named], best: BaseName, count: int, odd: str) -> None:
+def _refuse(
+    named: Sequence[Named], candidates: Sequence[BaseName], best: BaseName, count: int, odd: str
+) -> None:
     for item in named:
         down = item.parts.get("down")
         crossed = item.raw.replace(".", "_").endswith(("attn2_to_k", "attn2_processor_to_k"))
         if crossed and down is not None and len(down.shape) == 2:
             width = down.shape[1]
-            right = {expected_width(base) for base in BASES}
+            right = {expected_width(base) for base in candidates}
             if width not in right:
                 model = _WIDTHS.get(width, "no base that is known here")
                 raise IntakeRefused(
-                    f"its cross-attention reads {width} numbers a token: that is {model}",
+                    f"its cross-attention reads {width} numbers a token: {model}, not {' or '.join(candidates)}",
                     code="base-mismatch",
                     remedy="kits are for Stable Diffusion 1.5, SDXL and mini",
                 )
