@@ -85,6 +85,11 @@ def parse_words(text: str, start: int, *, most: int) -> tuple[dict[str, str], in
     Raises StrictJsonError for another value, a name twice and more than `most` names; no more memory is used
     than the text itself takes, whatever it says.
     """
+    with _in_words():
+        return _words(text, start, most=most)
+
+
+def _words(text: str, start: int, *, most: int) -> tuple[dict[str, str], int]:
     found: dict[str, str] = {}
     position = _expect(text, start, "{")
     while text[position : position + 1] != "}":
@@ -110,10 +115,9 @@ def _expect(text: str, position: int, mark: str) -> int:
 def _quoted(text: str, position: int) -> tuple[str, int]:
     if text[position : position + 1] != '"':
         raise StrictJsonError(f"text must map to text, at character {position}")
-    with _in_words():
-        value, end = scanstring(text, position + 1, True)
-        # half of a pair of surrogates is no letter, and nobody could write it again
-        value.encode("utf-8")
+    value, end = scanstring(text, position + 1, True)
+    # half of a pair of surrogates is no letter, and nobody could write it again
+    value.encode("utf-8")
     return value, _BLANK.match(text, end).end()  # type: ignore[union-attr]
 
 

@@ -42,11 +42,15 @@ _PICTURE_FOLDERS = (f"{EXAMPLES_FOLDER}/", f"{CONTROLS_FOLDER}/")
 
 
 class Inspection(NamedTuple):
-    """A kit's report with its manifest: a record when it is right, plain JSON when it is an object."""
+    """A kit's report with its manifest: a record when it is right, plain JSON when it is an object.
+
+    `header` is that of the weights, when it is one that we accept.
+    """
 
     report: KitReport
     manifest: TalentManifest | None
     raw: dict[str, Any] | None
+    header: Header | None = None
 
 
 def validate_kit(path: Path, *, base_folder: Path | None = None) -> KitReport:
@@ -66,13 +70,13 @@ def inspect_kit(path: Path, *, base_folder: Path | None = None, name: str = "") 
     if not folder.exists:
         return Inspection(notes.report(kit=path, name=name), None, None)
     manifest, raw = _check_manifest(folder, name)
-    _check_weights(folder, manifest, base_folder)
+    header = _check_weights(folder, manifest, base_folder)
     _check_texts(folder, manifest)
     _check_images(folder)
     check_signature(folder)
     if manifest is not None:
         _check_digests(folder, (manifest.metadata or Metadata()).digests)
-    return Inspection(notes.report(kit=path, name=name), manifest, raw)
+    return Inspection(notes.report(kit=path, name=name), manifest, raw, header)
 
 
 def _check_manifest(folder: KitFolder, name: str) -> tuple[TalentManifest | None, dict[str, Any] | None]:
@@ -107,20 +111,24 @@ def _check_manifest(folder: KitFolder, name: str) -> tuple[TalentManifest | None
     return manifest, raw
 
 
-def _check_weights(folder: KitFolder, manifest: TalentManifest | None, base_folder: Path | None) -> None:
+def _check_weights(
+    folder: KitFolder, manifest: TalentManifest | None, base_folder: Path | None
+) -> Header | None:
+    """Note what is wrong with the weights; returns their header when it can be trusted."""
     with folder.mapped(WEIGHTS_FILE) as buffer:
         if buffer is None:
-            return
+            return None
         try:
             header = parse_header(buffer)
         except HeaderError as error:
             folder.notes.error(error.code, WEIGHTS_FILE, error.message, error.remedy)
-            return
+            return None
         if manifest is not None:
             with memoryview(buffer) as whole, whole[header.data_start :] as data:
                 _check_content(folder, manifest, header, data, base_folder)
         if len(buffer) <= LARGE_BYTES or not folder.notes.failed:
             folder.keep_digest(WEIGHTS_FILE, buffer)
+        return header
 
 
 def _check_content(

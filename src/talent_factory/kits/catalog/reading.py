@@ -7,7 +7,6 @@ import json
 import mmap
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from talent_factory.kits.folder import MAX_WEIGHTS_BYTES
 from talent_factory.kits.header import Header, HeaderError, parse_header
 from talent_factory.kits.index import entry_fields
 from talent_factory.kits.keys import base_of
-from talent_factory.kits.manifest import WEIGHTS_FILE, TalentManifest, read_prompts
-from talent_factory.kits.strict import open_regular
+from talent_factory.kits.manifest import PROMPTS_FILE, WEIGHTS_FILE, TalentManifest
+from talent_factory.kits.strict import MAX_TEXT_BYTES, open_regular, read_regular
 from talent_factory.kits.validate import Inspection, inspect_kit
 
 MAX_WORDS = 20_000
@@ -74,7 +73,7 @@ def read_kit(folder: Path) -> Reading:
         words=_loose_words(name, inspection),
         kind=kind_of(name),
     )
-    return _known(plain, folder, manifest) if manifest is not None else plain
+    return _known(plain, folder, inspection, manifest) if manifest is not None else plain
 
 
 def kind_of(name: str) -> str:
@@ -83,17 +82,15 @@ def kind_of(name: str) -> str:
     return parts[1] if len(parts) > 2 and parts[0] == "avatar" and parts[1] in ("identity", "style") else ""
 
 
-def _known(plain: Reading, folder: Path, manifest: TalentManifest) -> Reading:
-    metadata = manifest.metadata
-    words, sample = _weights_facts(folder)
+def _known(plain: Reading, folder: Path, inspection: Inspection, manifest: TalentManifest) -> Reading:
+    metadata, header = manifest.metadata, inspection.header
     digests = (metadata.digests if metadata else None) or {}
-    captions = _captions(words)
-    prompts = _prompts(folder) if plain.valid else ()
+    words = {"captions": _captions(header.metadata if header else {})}
+    if plain.valid:
+        words["prompts"] = _text([*_prompts(folder)])
     return plain.model_copy(
         update={
-            "words": plain.words.model_copy(
-                update={"captions": captions, "prompts": "\n".join(prompts)[:MAX_WORDS]}
-            ),
+            "words": plain.words.model_copy(update=words),
             "base": base_of(manifest.base_model, manifest.sdx_version),
             "base_revision": (metadata.base_revision if metadata else None) or "",
             "token": manifest.token or "",
@@ -102,7 +99,7 @@ def _known(plain: Reading, folder: Path, manifest: TalentManifest) -> Reading:
             "rank": manifest.lora_rank,
             "weight": manifest.default_weight,
             "size_mb": manifest.size_mb,
-            "sample": sample,
+            "sample": _sample(folder, header) if header else "",
             # of a valid kit the stated digest was found right
             "weights": digests.get(WEIGHTS_FILE, "") if plain.valid else "",
         }
@@ -130,9 +127,13 @@ def _text(parts: list[Any]) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", " ")
 
 
-def _prompts(folder: Path) -> tuple[str, ...]:
-    found = read_prompts(folder)
-    return (*found.positive_prompts, *found.style_prompts)
+def _prompts(folder: Path) -> Iterator[str]:
+    """The prompts of a kit that was found valid; none when the file changed since."""
+    try:
+        found = json.loads(read_regular(folder / PROMPTS_FILE, limit=MAX_TEXT_BYTES))
+        yield from (*found.get("positive_prompts", ()), *found.get("style_prompts", ()))
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return
 
 
 def _captions(words: Mapping[str, str]) -> str:
@@ -146,42 +147,34 @@ def _captions(words: Mapping[str, str]) -> str:
     return _text([phrase, *dict.fromkeys(tags)])
 
 
-def _weights_facts(folder: Path) -> tuple[Mapping[str, str], str]:
-    """The header's words, and a short hash over slices of the tensors, their number and their length."""
-    with _weights(folder) as (header, data):
-        length = len(data)
-        digest = hashlib.sha256(f"{length} {len(header.tensors)}".encode())
+def _sample(folder: Path, header: Header) -> str:
+    """A short hash over slices of the tensors, their number and their length; "" when they went away."""
+    start, length = header.data_start, header.tensors[-1].end
+    digest = hashlib.sha256(f"{length} {len(header.tensors)}".encode())
+    try:
+        descriptor, _ = open_regular(folder / WEIGHTS_FILE, limit=MAX_WEIGHTS_BYTES)
+    except OSError:
+        return ""
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
         for index in range(_SLICES):
-            place = index * length // _SLICES
-            digest.update(data[place : place + _SLICE_BYTES])
-        return header.metadata, digest.hexdigest()[:32] if length else ""
+            stream.seek(start + index * length // _SLICES)
+            digest.update(stream.read(_SLICE_BYTES))
+    return digest.hexdigest()[:32]
 
 
 def tensors_digest(folder: Path) -> str:
     """The sha256 of all tensor bytes behind the header, "" when they cannot be read: equal means twins."""
-    with _weights(folder) as (_, data):
-        return hashlib.sha256(data).hexdigest() if len(data) else ""
-
-
-@contextmanager
-def _weights(folder: Path) -> Iterator[tuple[Header, memoryview]]:
-    """Yield the checked header and the mapped tensor bytes; both are empty when there are none to trust."""
     try:
         descriptor, size = open_regular(folder / WEIGHTS_FILE, limit=MAX_WEIGHTS_BYTES)
     except OSError:
-        yield Header((), {}, 0), memoryview(b"")
-        return
-    try:
-        buffer = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) if size else b""
-    finally:
-        os.close(descriptor)
-    try:
-        header = parse_header(buffer)
-    except HeaderError:
-        yield Header((), {}, 0), memoryview(b"")
-    else:
-        with memoryview(buffer) as whole, whole[header.data_start :] as data:
-            yield header, data
-    finally:
-        if isinstance(buffer, mmap.mmap):
-            buffer.close()
+        return ""
+    with os.fdopen(descriptor, "rb") as stream:
+        if size == 0:
+            return ""
+        with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as buffer:
+            try:
+                start = parse_header(buffer).data_start
+            except HeaderError:
+                return ""
+            with memoryview(buffer) as whole, whole[start:] as data:
+                return hashlib.sha256(data).hexdigest()
