@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from talent_factory.cli.common import DryRunOption, JsonOption, WorkspaceOption, emit, printable
+from talent_factory.cli.common import DryRunOption, JsonOption, WorkspaceOption, emit, printable, reporter
 from talent_factory.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,20 +52,24 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a kit in the form that a program or a place of sharing reads."""
-    from talent_factory.kits.export import TARGETS, export_kit
+    from functools import partial
+
+    from talent_factory.kits.export import TARGETS, export_kit, plan_export
 
     if target not in TARGETS:
         raise UsageError(f"no target called {target[:40]!r}", remedy=f"choose from {', '.join(TARGETS)}")
-    done = export_kit(
-        kit_folder(talent_id, base_dir, workspace),
-        target=target,
-        out=out,
-        name=name,
-        minimal=minimal_metadata,
-        publish=publish,
-        dry_run=dry_run,
-        base_folder=own_base(base),
-    )
+    folder, own = kit_folder(talent_id, base_dir, workspace), own_base(base)
+    with reporter() as progress:
+        make = plan_export if dry_run else partial(export_kit, reporter=progress)
+        done = make(
+            folder,
+            target=target,
+            out=out,
+            name=name,
+            minimal=minimal_metadata,
+            publish=publish,
+            base_folder=own,
+        )
     emit(done, as_json, lambda: _show_export(done))
 
 
@@ -125,6 +129,7 @@ def subject(
     ] = None,
     base_dir: BaseDirOption = None,
     workspace: WorkspaceOption = None,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say whom a kit shows and whether they consented; without options, show what it says."""
@@ -138,7 +143,9 @@ def subject(
         stated = subject_of(read_manifest(folder))
     else:
         word = cast("Literal['none', 'self', 'written'] | None", consent)
-        stated = set_subject(folder, real_person=real_person, consent=word, evidence=evidence, minor=minor)
+        stated = set_subject(
+            folder, real_person=real_person, consent=word, evidence=evidence, minor=minor, dry_run=dry_run
+        )
     document = {"kit": talent_id, "subject": stated}
     emit(document, as_json, lambda: _show_subject(talent_id, stated))
 
@@ -174,11 +181,12 @@ def _show_export(done: Export) -> None:
 
 
 def _show_prompt(made: ToolPrompt) -> None:
-    print(made.positive)
+    # the words come from kits, and kits from anywhere
+    print(printable(made.positive))
     if made.negative:
-        print(f"\nnegative: {made.negative}")
+        print(f"\nnegative: {printable(made.negative)}")
     if made.setup:
-        print("\n" + made.setup)
+        print("\n" + "\n".join(printable(line) for line in made.setup.splitlines()))
     for remark in made.remarks:
         print(f"note: {remark}")
 

@@ -80,11 +80,12 @@ def set_subject(
     consent: Literal["none", "self", "written"] | None = None,
     evidence: Path | None = None,
     minor: bool | None = None,
+    dry_run: bool = False,
 ) -> Subject:
     """Write `metadata.subject` of the kit in the folder `kit`; what is None stays as it is.
 
-    Of `evidence` only the sha256 is kept. Signatures of the kit end with the change. Raises UsageError for a
-    combination that says nothing and KitError for a folder that is no kit.
+    With `dry_run` nothing is written. Of `evidence` only the sha256 is kept. Signatures of the kit end with
+    the change. Raises UsageError for a combination that says nothing and KitError for a folder that is no kit.
     """
     before = subject_of(read_manifest(kit)) or Subject()
     real = before.real_person if real_person is None else real_person
@@ -110,7 +111,8 @@ def set_subject(
         evidence_sha256=proof,
         minor=before.minor if minor is None else minor,
     )
-    _write_subject(kit, after)
+    if not dry_run:
+        _write_subject(kit, after)
     return after
 
 

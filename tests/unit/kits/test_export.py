@@ -8,7 +8,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from kit_maker import KIT_ID, edit_manifest, make_kit, restate_digests
 from talent_factory.core.errors import KitError, UsageError
-from talent_factory.kits.export import TARGETS, Export, Target, export_kit
+from talent_factory.core.events import SilentReporter
+from talent_factory.kits.export import TARGETS, Export, Target, export_kit, plan_export
 from talent_factory.kits.export.weights import KIT_WORD, parse_words
 from talent_factory.kits.header import parse_header
 from talent_factory.kits.lora_file import lora_bytes, read_lora
@@ -234,9 +235,10 @@ def test_minimal_metadata_tells_nothing_of_the_making(kit: Path, made: Any) -> N
         assert "parameters" not in bare.info
 
 
-def test_a_dry_run_writes_nothing_and_says_the_same(made: Any) -> None:
+def test_a_dry_run_writes_nothing_and_says_the_same(kit: Path, base: Path, made: Any, tmp_path: Path) -> None:
     for target in TARGETS:
-        said, out = made(target, dry_run=True)
+        out = tmp_path / "out" / target
+        said = plan_export(kit, target=target, out=out, base_folder=base)
         assert not out.exists()
         done, _ = made(target)
         assert (said.written, done.written) == (False, True)
@@ -289,6 +291,33 @@ def test_broken_kits_stay_where_they_are(kit: Path, made: Any, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="choose from a1111"):
         made("photoshop")
+
+
+def test_a_place_is_never_sent_along(kit: Path, made: Any) -> None:
+    """An example that a phone took says where; the words of a render stay."""
+    photo = Image.new("RGB", (24, 24), (9, 9, 9))
+    exif = Image.Exif()
+    exif[0x8825] = {1: "N", 2: (52.0, 31.0, 7.0)}
+    photo.save(kit / "examples" / "02.png", exif=exif)
+    restate_digests(kit)
+    _, out = made("hf")
+    folder = out / "dot_test_lora" / "images"
+    with Image.open(folder / "02.png") as sent:
+        assert not sent.getexif()
+    assert (folder / "01.png").read_bytes() == (kit / "examples" / "01.png").read_bytes()
+
+
+def test_progress_ends_where_the_bytes_do(made: Any) -> None:
+    class Ears(SilentReporter):
+        heard: ClassVar[list[tuple[int, int]]] = []
+
+        def progress(self, stage: str, done: int, total: int, *, unit: str = "step", note: str = "") -> None:
+            self.heard.append((done, total))
+
+    for target in ("a1111", "zip"):
+        Ears.heard.clear()
+        done, _ = made(target, reporter=Ears())
+        assert Ears.heard[-1][0] == sum(file.bytes for file in done.files) >> 20
 
 
 def test_words_of_a_header() -> None:

@@ -8,14 +8,16 @@ Every target gets the shipped tensors byte for byte under a name of its own; onl
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from talent_factory.core.errors import KitError, UsageError
+from talent_factory.core.events import Reporter, SilentReporter
 from talent_factory.core.files import atomic_path
 from talent_factory.core.records import Record
 from talent_factory.kits.consent import check_publishable
 from talent_factory.kits.export.archive import write_zip
-from talent_factory.kits.export.pieces import Piece
 from talent_factory.kits.export.targets import BUILDERS, PUBLIC, TARGETS, Pieces, Source, Target, archive_name
 from talent_factory.kits.export.weights import named_weights, owner_of
 from talent_factory.kits.keys import base_of
@@ -23,7 +25,7 @@ from talent_factory.kits.manifest import TalentManifest, read_prompts
 from talent_factory.kits.validate import inspect_kit
 from talent_factory.kits.words import check_stem, file_stem
 
-__all__ = ["TARGETS", "Export", "ExportedFile", "Target", "export_kit"]
+__all__ = ["TARGETS", "Export", "ExportedFile", "Target", "export_kit", "plan_export"]
 
 _OUR_PROGRAMS = {"diffusers", "hf", "zip"}
 
@@ -54,44 +56,85 @@ def export_kit(
     name: str | None = None,
     minimal: bool = False,
     publish: bool = False,
-    dry_run: bool = False,
     base_folder: Path | None = None,
+    reporter: Reporter | None = None,
 ) -> Export:
     """Write the kit in the folder `kit` for `target` into the folder `out`.
 
     `name` replaces the name made from the kit's token; `minimal` leaves out of headers, cards and pictures
     how the kit was made and by whom; `publish` asks for the same consent that "hf" and "civitai" always ask
-    for; `dry_run` only says what would be written; `base_folder` as in `validate_kit`. Files of an earlier
-    export of this kit are replaced. Raises KitError for an invalid kit or one that the target cannot hold,
-    PolicyRefused for one that may not be published, UsageError for a name that cannot be, or is another's.
+    for; `base_folder` as in `validate_kit`. Files of an earlier export of this kit are replaced. Raises
+    KitError for an invalid kit or one that the target cannot hold, PolicyRefused for one that may not be
+    published, UsageError for a name that cannot be, or is another's.
     """
+    order = _Order(kit, target, out, base_folder, name, minimal, publish)
+    pieces, planned = _prepare(order)
+    total = sum(file.bytes for file in planned.files)
+    _check_room(out, total)
+    _write(out, pieces, archive_name(target, planned.kit), _Told(reporter or SilentReporter(), total))
+    return planned.model_copy(update={"written": True})
+
+
+def plan_export(
+    kit: Path,
+    *,
+    target: Target,
+    out: Path,
+    name: str | None = None,
+    minimal: bool = False,
+    publish: bool = False,
+    base_folder: Path | None = None,
+) -> Export:
+    """Return what `export_kit` would write, and write nothing; refuses what it refuses."""
+    return _prepare(_Order(kit, target, out, base_folder, name, minimal, publish))[1]
+
+
+class _Order(NamedTuple):
+    kit: Path
+    target: Target
+    out: Path
+    base_folder: Path | None
+    name: str | None
+    minimal: bool
+    publish: bool
+
+
+class _Told:
+    """Turns bytes written into progress."""
+
+    def __init__(self, reporter: Reporter, total: int) -> None:
+        self._reporter, self._total, self._done = reporter, total, 0
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        self._reporter.progress("export", self._done >> 20, max(1, self._total >> 20), unit="MB")
+
+
+def _prepare(order: _Order) -> tuple[Pieces, Export]:
+    """Check the order and make everything but the files."""
+    kit, target, out = order.kit, order.target, order.out
     if target not in BUILDERS:
         raise UsageError(f"no target called {target[:40]!r}", remedy=f"choose from {', '.join(TARGETS)}")
-    manifest = _valid(kit, base_folder)
-    if publish or target in PUBLIC:
+    manifest = _valid(kit, order.base_folder)
+    if order.publish or target in PUBLIC:
         check_publishable(manifest)
-    if target == "zip" and (minimal or name):
+    if target == "zip" and (order.minimal or order.name):
         raise UsageError("zip holds the kit as it is", remedy="leave --name and --minimal-metadata out")
-    stem = check_stem(name or file_stem(manifest))
-    weights = named_weights(kit, manifest, name=stem, minimal=minimal)
-    source = Source(kit, manifest, read_prompts(kit), weights, stem, minimal)
-    pieces = BUILDERS[target](source)
-    archive = archive_name(target, manifest)
+    stem = check_stem(order.name or file_stem(manifest))
+    weights = named_weights(kit, manifest, name=stem, minimal=order.minimal)
+    pieces = BUILDERS[target](Source(kit, manifest, read_prompts(kit), weights, stem, order.minimal))
+    archive = archive_name(target, manifest.id)
     if archive:
         sizes = {archive: sum(piece.size for piece in pieces.values())}
     else:
         _refuse_foreign(out, pieces, manifest)
         sizes = {path: piece.size for path, piece in pieces.items()}
-    files = tuple(ExportedFile(path=out / path, bytes=size) for path, size in sizes.items())
-    if not dry_run:
-        _check_room(out, sum(file.bytes for file in files))
-        _write(out, pieces, archive)
-    return Export(
+    return pieces, Export(
         kit=manifest.id,
         target=target,
         name=stem,
-        files=files,
-        written=not dry_run,
+        files=tuple(ExportedFile(path=out / path, bytes=size) for path, size in sizes.items()),
+        written=False,
         remarks=_remarks(manifest, target),
     )
 
@@ -131,19 +174,15 @@ def _check_room(out: Path, wanted: int) -> None:
         )
 
 
-def _write(out: Path, pieces: Pieces, archive: str) -> None:
+def _write(out: Path, pieces: Pieces, archive: str, told: Callable[[int], None]) -> None:
     """Weights come last: who sees them sees their cards too."""
     if archive:
         with atomic_path(out / archive) as temporary:
-            write_zip(temporary, pieces)
+            write_zip(temporary, pieces, told)
         return
     for path, piece in sorted(pieces.items(), key=lambda item: item[0].endswith(".safetensors")):
-        _write_one(out / path, piece)
-
-
-def _write_one(path: Path, piece: Piece) -> None:
-    with atomic_path(path) as temporary:
-        piece.write(temporary)
+        with atomic_path(out / path) as temporary:
+            piece.write(temporary, told)
 
 
 def _remarks(manifest: TalentManifest, target: Target) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Weights and pictures hardly shrink, and the packed form of equal bytes differs b
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from talent_factory.kits.export.pieces import Piece
@@ -16,8 +16,8 @@ _MODE = 0o100644 << 16
 _ZIP64 = 1 << 31
 
 
-def write_zip(path: Path, pieces: Mapping[str, Piece]) -> None:
-    """Write the pieces to a zip file under their names, POSIX and relative."""
+def write_zip(path: Path, pieces: Mapping[str, Piece], wrote: Callable[[int], None]) -> None:
+    """Write the pieces to a zip file under their names, POSIX and relative; `wrote` hears of their bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(pieces):
             piece = pieces[name]
@@ -27,3 +27,4 @@ def write_zip(path: Path, pieces: Mapping[str, Piece]) -> None:
             with archive.open(entry, "w", force_zip64=piece.size >= _ZIP64) as stream:
                 for chunk in piece.chunks():
                     stream.write(chunk)
+                    wrote(len(chunk))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from talent_factory.kits.images import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, parameters_text
+from talent_factory.kits.images import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, parameters_text, tells_place
 from talent_factory.kits.manifest import EXAMPLES_FOLDER, PREVIEW_FILE
 from talent_factory.kits.strict import read_regular
 
@@ -39,19 +39,22 @@ def preview_of(kit: Path, *, minimal: bool) -> bytes | None:
     if not path.is_file():
         return None
     data = read_regular(path, limit=MAX_IMAGE_BYTES)
-    return bare_png(data) if minimal or not data.startswith(_PNG) else data
+    return bare_png(data) if minimal or not data.startswith(_PNG) or tells_place(data) else data
 
 
 def examples_of(kit: Path, *, minimal: bool) -> tuple[Picture, ...]:
-    """Return the kit's examples in order, at most MOST_PICTURES; raises OSError when one cannot be read."""
+    """Return the kit's examples in order, at most MOST_PICTURES; raises OSError when one cannot be read.
+
+    One that says where it was taken loses all its words, also where `minimal` is not asked for.
+    """
     folder = kit / EXAMPLES_FOLDER
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     found = []
     for path in paths[:MOST_PICTURES]:
         data = read_regular(path, limit=MAX_IMAGE_BYTES)
         prompt = prompt_in(data)
-        if minimal:
-            found.append(Picture(f"{path.stem}.png", bare_png(data), ""))
+        if minimal or tells_place(data):
+            found.append(Picture(f"{path.stem}.png", bare_png(data), "" if minimal else prompt))
         else:
             found.append(Picture(path.name, data, prompt))
     return tuple(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +41,9 @@ class Piece:
             while chunk := stream.read(_CHUNK):
                 yield chunk
 
-    def write(self, path: Path) -> None:
-        """Write the content to `path`, which nobody else has open."""
+    def write(self, path: Path, wrote: Callable[[int], None]) -> None:
+        """Write the content to `path`, which nobody else has open; `wrote` hears of each lot of bytes."""
         with path.open("wb") as stream:
             for chunk in self.chunks():
                 stream.write(chunk)
+                wrote(len(chunk))

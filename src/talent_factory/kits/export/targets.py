@@ -122,9 +122,9 @@ TARGETS: tuple[Target, ...] = tuple(BUILDERS)
 PUBLIC: frozenset[Target] = frozenset({"hf", "civitai"})
 
 
-def archive_name(target: Target, manifest: TalentManifest) -> str:
+def archive_name(target: Target, talent_id: str) -> str:
     """Return the name of the one archive that a target is; "" where it is a set of files."""
-    return {"civitai": f"{manifest.id}.civitai.zip", "zip": f"{manifest.id}.zip"}.get(target, "")
+    return {"civitai": f"{talent_id}.civitai.zip", "zip": f"{talent_id}.zip"}.get(target, "")
 
 
 def _card(source: Source, pictures: tuple[Picture, ...]) -> str:
