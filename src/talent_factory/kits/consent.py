@@ -85,7 +85,7 @@ def set_subject(
     """Write `metadata.subject` of the kit in the folder `kit`; what is None stays as it is.
 
     With `dry_run` nothing is written. Of `evidence` only the sha256 is kept. Signatures of the kit end with
-    the change. Raises UsageError for a combination that says nothing and KitError for a folder that is no kit.
+    the change. Raises UsageError for a combination that says nothing, KitError for a folder that is no kit.
     """
     before = subject_of(read_manifest(kit)) or Subject()
     real = before.real_person if real_person is None else real_person

@@ -151,6 +151,12 @@ def test_links_are_not_signed(kit: Path, key: PublicKey, tmp_path: Path) -> None
     assert not (kit / SIGNATURE_FILE).exists()
 
 
+def test_a_link_that_came_later_is_named(signed: Path, key: PublicKey) -> None:
+    (signed / "examples" / "09.png").symlink_to("01.png")
+    found = verify_kit(signed, [key])
+    assert (found.state, problems(found)) == ("broken", {"examples/09.png": "extra"})
+
+
 def test_signatures_end_with_a_change(signed: Path) -> None:
     assert drop_signatures(signed)
     assert not (signed / SIGNATURE_FILE).exists()

@@ -118,7 +118,7 @@ def verify_kit(kit: Path, trusted: Sequence[PublicKey]) -> Verification:
         return Verification(kit=manifest.id, state="broken", message=fault)
     key = parse_public_key(signed.key)
     known = find_key(trusted, key.text)
-    problems = () if fault else tuple(_problems(folder, signed))
+    problems = () if fault else (*_problems(folder, signed), *_no_files(folder))
     if not fault and signed.kit != manifest.id:
         fault = f"the signature is for {signed.kit}"
     if not fault and problems:
@@ -188,6 +188,13 @@ def _open(folder: KitFolder) -> tuple[Signature | None, str]:
     return signed, ""
 
 
+def _no_files(folder: KitFolder) -> Iterable[FileProblem]:
+    """What lies among the files and is none: links and devices cannot be signed, so they came later."""
+    for finding in folder.notes.report(kit=folder.root, name="").errors:
+        if finding.code in ("link", "too-many-files"):
+            yield FileProblem(file=finding.file[:200], problem="extra")
+
+
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         problem: Any = error.errors(include_url=False, include_input=False)[0]
@@ -204,7 +211,6 @@ def _problems(folder: KitFolder, signed: Signature) -> Iterable[FileProblem]:
             yield FileProblem(file=name[:200], problem="unreadable")
         elif actual[name] != digest:
             yield FileProblem(file=name[:200], problem="changed")
-    # links and devices are no files here, and the validator refuses them
     for name in sorted(folder.sizes):
         if name not in signed.files and name not in SIGNATURE_FILES:
             yield FileProblem(file=name[:200], problem="extra")
