@@ -48,12 +48,24 @@ def make_workspace(folder: Path) -> Path:
     return folder
 
 
+_START = """
+import sys
+from talent_factory.cli import app, serve
+from talent_factory.engines.queue import Device
+count = int(sys.argv.pop(1))
+if count > 1:
+    serve._devices = lambda wanted: tuple(Device(f"cpu {number}") for number in range(count))
+app.main(sys.argv[1:])
+"""
+
+
 class Service:
     """A running `talent serve`."""
 
-    def __init__(self, workspace: Path, *options: str) -> None:
+    def __init__(self, workspace: Path, *options: str, devices: int = 1) -> None:
+        """`devices` more than one divide this processor among as many workers, as cards would be."""
         self.workspace = workspace
-        command = [sys.executable, "-m", "talent_factory.cli.app", "--progress", "none", "serve"]
+        command = [sys.executable, "-c", _START, str(devices), "--progress", "none", "serve"]
         command += ["--workspace", str(workspace), "--port", "0", "--device", "cpu", "--json", *options]
         self.process = subprocess.Popen(
             command,
@@ -110,9 +122,9 @@ class Service:
 
 
 @contextmanager
-def serving(workspace: Path, *options: str) -> Iterator[Service]:
+def serving(workspace: Path, *options: str, devices: int = 1) -> Iterator[Service]:
     """A service that runs as long as the block."""
-    service = Service(workspace, *options)
+    service = Service(workspace, *options, devices=devices)
     try:
         yield service
     finally:

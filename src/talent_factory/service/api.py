@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
+from fastapi.security import HTTPBearer
 
 from talent_factory import __version__
 from talent_factory.core.errors import KitError
@@ -74,8 +75,10 @@ def make_app(house: House) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=_FAULTS,
+        # says in the description how to ask; who may is decided at the gate, before any route
+        dependencies=[Depends(HTTPBearer(auto_error=False))],
     )
-    add_handlers(app, house.place)
+    add_handlers(app, house.place, house.bases)
     for routes in (_kits(house), _renders(house), _stream(house), _personas(house), _state(house)):
         app.include_router(routes)
     return app

@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
 from talent_factory.core.workspace import Workspace
 from talent_factory.engines.queue import Device
-from talent_factory.service.places import service_folder
+from talent_factory.service.places import DATABASE_VARIABLE, service_folder
 
 _LOOK_SECONDS = 0.25
 # A worker that dies at once would die again at once: the pause doubles up to this.
@@ -120,7 +119,7 @@ class Crew:
             stdin=subprocess.PIPE,
             stdout=post.log,
             stderr=post.log,
-            env={**os.environ, **dict(post.device.environment), "TALENT_SERVICE_DATABASE": self._url},
+            env={**_clean_environment(), **dict(post.device.environment), DATABASE_VARIABLE: self._url},
             # Ctrl-C in the terminal is for the server, which tells its workers in its own way
             start_new_session=True,
         )  # fmt: skip
@@ -134,6 +133,6 @@ class Crew:
                 post.process.stdin.close()
 
 
-def logs_folder(place: Workspace) -> Path:
-    """Where the workers' logs lie."""
-    return service_folder(place) / "workers"
+def _clean_environment() -> dict[str, str]:
+    """The environment without what would rename the workers behind our back."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("DBOS_")}

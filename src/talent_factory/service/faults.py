@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from talent_factory.core.errors import (
@@ -50,12 +51,15 @@ def status_of(error: TalentError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
-def hide(text: str, place: Workspace) -> str:
-    """`text` without the path of the workspace."""
-    return text.replace(str(place.root), "WORKSPACE")
+def hide(text: str, place: Workspace, bases: Mapping[str, str]) -> str:
+    """`text` without the paths of the workspace and of the bases."""
+    shown = text.replace(str(place.root), "WORKSPACE")
+    for name, where in bases.items():
+        shown = shown.replace(where, name)
+    return shown
 
 
-def add_handlers(app: FastAPI, place: Workspace) -> None:
+def add_handlers(app: FastAPI, place: Workspace, bases: Mapping[str, str]) -> None:
     """Let `app` answer errors in the one form."""
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
@@ -64,19 +68,21 @@ def add_handlers(app: FastAPI, place: Workspace) -> None:
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, TalentError)
         headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, ServiceBusy) else None
-        body = fault_answer(type(error).__name__, hide(error.message, place), hide(error.remedy, place))
+        body = fault_answer(
+            type(error).__name__, *(hide(text, place, bases) for text in (error.message, error.remedy))
+        )
         return JSONResponse(body, status_code=status_of(error), headers=headers)
 
     async def misfit(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0] if error.errors() else {"loc": ("body",), "msg": "cannot be read"}
         where = ".".join(str(part)[:60] for part in first["loc"])
-        body = fault_answer("UsageError", f"{where}: {str(first['msg'])[:300]}", "see /docs")
+        body = fault_answer("UsageError", f"{where}: {str(first['msg'])[:300]}", "see /openapi.json")
         return JSONResponse(body, status_code=422)
 
     async def plain(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        body = fault_answer("HTTPError", str(error.detail)[:300], "see /docs")
+        body = fault_answer("HTTPError", str(error.detail)[:300], "see /openapi.json")
         return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
     async def broken(request: Request, error: Exception) -> Response:

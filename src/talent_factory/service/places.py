@@ -9,6 +9,8 @@ from pathlib import Path
 from talent_factory.core.errors import UsageError
 from talent_factory.core.workspace import Workspace
 
+# Not an argument, which other users of the machine can read: a password may stand in it.
+DATABASE_VARIABLE = "TALENT_SERVICE_DATABASE"
 _JOB = re.compile(r"[0-9a-f]{24}")
 
 

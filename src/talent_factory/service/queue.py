@@ -176,10 +176,10 @@ class Jobs:
         return self.get(job_id)
 
     def outcome(self, job_id: str) -> Outcome | None:
-        """How a job ended; None while it waits or runs, and when there is none."""
+        """How a job ended; None while it waits or runs."""
         found = self._client.list_workflows(workflow_ids=[job_id], load_input=False)
-        outcome = _outcome(found[0]) if found else None
-        return outcome if outcome and outcome.state in FINAL else None
+        outcome = _outcome(found[0]) if found else Outcome("failed", "there is no such job any more")
+        return outcome if outcome.state in FINAL else None
 
     def forget(self, *, older_than: timedelta) -> int:
         """Remove jobs that ended so long ago, images and all; returns how many."""

@@ -33,6 +33,7 @@ TOKEN_FILE = "token"
 _EXTRA = ("fastapi", "uvicorn", "dbos")
 _FAREWELL_SECONDS = 5
 _SWEEP_SECONDS = 3600.0
+_CONNECTIONS = 512
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def _built(
     prepare_database(url)
     with ExitStack() as stack:
         shelf = stack.enter_context(closing(Shelf(serving.place)))
+        # the first look reads every kit; the first who asks is not to wait for all of it
+        threading.Thread(target=shelf.kits, name="shelf", daemon=True).start()
         jobs = stack.enter_context(closing(Jobs(serving.place, url, limit=serving.queue_limit)))
         taken = jobs.take_over(serving.name, count=len(serving.devices))
         if taken:
@@ -180,6 +183,7 @@ def _server(app: object, stop: StopSignal) -> uvicorn.Server:
             server_header=False,
             proxy_headers=False,
             h11_max_incomplete_event_size=32 * 1024,
+            limit_concurrency=_CONNECTIONS,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=_FAREWELL_SECONDS,
         )

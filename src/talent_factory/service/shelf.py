@@ -86,8 +86,9 @@ class Shelf:
         check_id(talent_id)
         with self._lock:
             self._look()
-            if talent_id not in self._kits:
-                self._look(now=(self._place.talents / talent_id).is_dir())
+            # a kit that just came or went is seen at once, whatever the last look said
+            if (talent_id in self._kits) != (self._place.talents / talent_id).is_dir():
+                self._look(now=True)
             found = self._kits.get(talent_id)
         if found is None:
             raise KitError(f"there is no valid kit {talent_id}", remedy="GET /kits lists them")

@@ -21,9 +21,16 @@ from talent_factory.core.errors import Cancelled, TalentError, UsageError, Works
 from talent_factory.core.files import read_json, write_json
 from talent_factory.core.stop import StopSignal, graceful_stop
 from talent_factory.core.workspace import Workspace, exclusive
+from talent_factory.service.faults import hide
 from talent_factory.service.journal import Journal
 from talent_factory.service.order import check_render, check_unchanged, draw, named_bases
-from talent_factory.service.places import count_images, images_folder, job_folder, service_folder
+from talent_factory.service.places import (
+    DATABASE_VARIABLE,
+    count_images,
+    images_folder,
+    job_folder,
+    service_folder,
+)
 from talent_factory.service.queue import APPLICATION, FORMAT, QUEUE, WORKFLOW, serializer
 from talent_factory.service.wire import RenderAsk
 
@@ -74,8 +81,7 @@ class Worker:
             self._forget_tries(job_id)
             return {"state": "stopped"}
         except TalentError as error:
-            hidden = self._place.root.as_posix()
-            words = [text.replace(hidden, "WORKSPACE") for text in (error.message, error.remedy)]
+            words = [hide(text, self._place, self._bases) for text in (error.message, error.remedy)]
             return {"state": "failed", "message": words[0], "remedy": words[1]}
         return {"state": "done", "images": count}
 
@@ -183,8 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--base", action="append", default=[])
     options = parser.parse_args(arguments)
     place = Workspace(options.workspace)
-    # not among the arguments, which other users of the machine can read: a password may stand in it
-    url = os.environ["TALENT_SERVICE_DATABASE"]
+    url = os.environ[DATABASE_VARIABLE]
     worker = Worker(place, named_bases(tuple(options.base)))
     with graceful_stop() as asked, ExitStack() as held:
         threading.Thread(target=_leave_with_parent, args=(worker.leaving,), daemon=True).start()

@@ -12,9 +12,12 @@ import psutil
 import pytest
 
 from service_maker import IDENTITY, STYLE, Service, add_mini_kit, make_workspace, serving
-from talent_factory.core.errors import UsageError
+from talent_factory.core.errors import KitError, UsageError
+from talent_factory.core.workspace import Workspace
+from talent_factory.foundry.persona_book import add_persona, compose
 from talent_factory.foundry.recipe import read_recipe
 from talent_factory.service.client import ServiceFault
+from talent_factory.service.places import personas_folder
 from talent_factory.service.wire import Job, RenderAsk
 
 pytestmark = pytest.mark.slow
@@ -148,6 +151,46 @@ def test_a_server_that_is_killed_loses_no_job_and_no_image(workspace: Path) -> N
     finished = inodes(workspace, job)
     assert len(finished) == 24
     assert {name: finished[name] for name in kept} == kept
+
+
+def test_two_devices_draw_at_a_time_and_one_takes_over_for_both(workspace: Path) -> None:
+    service = Service(workspace, devices=2)
+    with service.client() as client:
+        jobs = [client.render(order(images=16, steps=6), key=f"key {number}") for number in range(2)]
+        until(lambda: all(client.job(job.id).done for job in jobs))
+        assert {client.job(job.id).state for job in jobs} == {"running"}
+        workers = service.workers()
+        assert len(workers) == 2
+        service.kill()
+    psutil.wait_procs(workers, timeout=60)
+    kept = [inodes(workspace, job) for job in jobs]
+    with serving(workspace) as alone, alone.client() as client:
+        for job, before in zip(jobs, kept, strict=True):
+            assert client.wait(job.id).state == "done"
+            after = inodes(workspace, job)
+            assert len(after) == 16
+            assert {name: after[name] for name in before} == before
+
+
+def test_a_saved_persona_draws_itself(workspace: Path) -> None:
+    place = Workspace(workspace)
+    words = {"prompts": ["ink portrait of {subject}"], "draw": {"steps": 2, "seed": 7}}
+    add_persona(
+        personas_folder(place), compose("kairo", [f"{IDENTITY}:0.6"], root=place.talents, words=words)
+    )
+    (personas_folder(place) / "broken.json").write_text("{")
+    with serving(workspace) as service, service.client() as client:
+        assert [(item.id, item.kits) for item in client.personas().personas] == [("kairo", (IDENTITY,))]
+        assert client.persona("kairo")["base"]["name"] == "mini"
+        job = client.wait(client.render(RenderAsk(persona="kairo")).id)
+        assert (job.state, job.total) == ("done", 1)
+        image = workspace / "image.png"
+        image.write_bytes(client.image(job.id, 1))
+        recipe = read_recipe(image)
+        assert (recipe.seed, recipe.steps, recipe.kits[0].weight) == (7, 2, 0.6)
+        add_mini_kit(workspace, IDENTITY, seed=9)
+        with pytest.raises(KitError, match="changed since persona kairo was saved"):
+            client.render(RenderAsk(persona="kairo"))
 
 
 def test_a_server_that_ends_politely_goes_on_later(workspace: Path) -> None:

@@ -110,7 +110,9 @@ def test_a_job_that_is_not_there_is_told_from_a_text_that_is_no_job(jobs: Jobs) 
     for text in ("", "../x", JOB + "\n", JOB.replace("0", "G"), "0" * 25):
         with pytest.raises(UsageError, match="no job id"):
             jobs.get(text)
-    assert jobs.outcome(JOB) is None
+    gone = jobs.outcome(JOB)
+    assert gone is not None
+    assert gone.state == "failed"
 
 
 def test_jobs_that_ended_long_ago_are_removed_with_their_images(jobs: Jobs, tmp_path: Path) -> None:
@@ -213,7 +215,9 @@ def test_faults_have_a_status_and_tell_no_path(tmp_path: Path) -> None:
     assert status_of(ServiceBusy("x")) == 503
     assert status_of(KeyTaken("x")) == 409
     assert status_of(KitError("x")) == 422
-    assert hide(f"no kit in {tmp_path}/talents", Workspace(tmp_path)) == "no kit in WORKSPACE/talents"
+    told = f"no kit in {tmp_path}/talents for /models/deep/sd15"
+    shown = hide(told, Workspace(tmp_path), {"sd15": "/models/deep/sd15"})
+    assert shown == "no kit in WORKSPACE/talents for sd15"
 
 
 def test_without_the_extra_the_command_names_it(tmp_path: Path) -> None:
