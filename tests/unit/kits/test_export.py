@@ -307,17 +307,24 @@ def test_a_place_is_never_sent_along(kit: Path, made: Any) -> None:
     assert (folder / "01.png").read_bytes() == (kit / "examples" / "01.png").read_bytes()
 
 
-def test_progress_ends_where_the_bytes_do(made: Any) -> None:
+def test_progress_ends_where_the_bytes_do(kit: Path, made: Any) -> None:
     class Ears(SilentReporter):
         heard: ClassVar[list[tuple[int, int]]] = []
 
         def progress(self, stage: str, done: int, total: int, *, unit: str = "step", note: str = "") -> None:
             self.heard.append((done, total))
 
-    for target in ("a1111", "zip"):
+    photo = kit / "examples" / "02.png"
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(photo)
+    restate_digests(kit)
+    for target in ("hf", "zip"):
         Ears.heard.clear()
         done, _ = made(target, reporter=Ears())
-        assert Ears.heard[-1][0] == sum(file.bytes for file in done.files) >> 20
+        total = sum(file.bytes for file in done.files) >> 20
+        assert Ears.heard[-1] == (total, total)
+        assert Ears.heard == sorted(set(Ears.heard))
+        assert total > 1
 
 
 def test_words_of_a_header() -> None:

@@ -106,8 +106,9 @@ class _Told:
         self._reporter, self._total, self._done = reporter, total, 0
 
     def __call__(self, count: int) -> None:
-        self._done += count
-        self._reporter.progress("export", self._done >> 20, max(1, self._total >> 20), unit="MB")
+        before, self._done = self._done >> 20, self._done + count
+        if self._done >> 20 != before:
+            self._reporter.progress("export", self._done >> 20, max(1, self._total >> 20), unit="MB")
 
 
 def _prepare(order: _Order) -> tuple[Pieces, Export]:

@@ -163,7 +163,7 @@ def _terms(manifest: TalentManifest) -> str:
     lines = [f"Licence: {as_text(stated)}; the whole text is in {LICENSE_FILE}."]
     subject = subject_of(manifest)
     if subject is not None and not subject.real_person:
-        lines.append("The kit shows no real person.")
+        lines.append("Its maker states that the kit shows no real person.")
     lines += [f"**{caution}**" for caution in cautions(manifest)]
     return "## Licence and likeness\n\n" + "\n\n".join(lines)
 
