@@ -97,7 +97,9 @@ class Catalog:
             wish = wish.model_copy(update={"valid": True})
         clause, values = wish.where()
         rows = self._database.execute(
-            f"SELECT folder, valid, fields FROM kits WHERE {clause} ORDER BY {wish.order()}", values
+            f"SELECT folder, valid, fields FROM kits JOIN entries USING (number)"
+            f" WHERE {clause} ORDER BY {wish.order()}",
+            values,
         )
         return [
             entry(name, self._path(name), valid=bool(valid), fields=json.loads(fields))

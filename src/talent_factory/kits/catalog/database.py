@@ -20,7 +20,6 @@ CREATE TABLE kits (
     stamp BLOB NOT NULL,
     valid INTEGER NOT NULL,
     fault TEXT NOT NULL,
-    fields TEXT NOT NULL,
     kind TEXT NOT NULL,
     base TEXT NOT NULL,
     base_revision TEXT NOT NULL,
@@ -34,6 +33,7 @@ CREATE TABLE kits (
     weights TEXT NOT NULL,
     tensors TEXT NOT NULL
 );
+CREATE TABLE entries (number INTEGER PRIMARY KEY, fields TEXT NOT NULL);
 CREATE INDEX kits_sample ON kits (sample);
 CREATE VIRTUAL TABLE words USING fts5 (
     name, token, tags, description, author, captions, prompts,

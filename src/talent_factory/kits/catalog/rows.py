@@ -9,8 +9,7 @@ from typing import NamedTuple
 from talent_factory.kits.catalog.reading import Reading
 
 _FACTS = (
-    "valid, fault, fields, kind, base, base_revision, token, tags, created, rank, weight, size_mb,"
-    " sample, weights"
+    "valid, fault, kind, base, base_revision, token, tags, created, rank, weight, size_mb, sample, weights"
 )
 _MARKS = ", ".join("?" * len(_FACTS.split(",")))
 
@@ -31,19 +30,21 @@ def known_kits(database: sqlite3.Connection) -> dict[str, Known]:
 def keep(database: sqlite3.Connection, name: str, stamp: bytes, reading: Reading) -> bool:
     """Write or replace one kit; returns whether what is told of it changed (a new kit did)."""
     folder, facts = os.fsencode(name), _facts(reading)
-    row = database.execute(f"SELECT number, {_FACTS} FROM kits WHERE folder = ?", (folder,)).fetchone()
-    if row is not None and tuple(row[1:]) == facts:
+    row = database.execute(
+        f"SELECT number, fields, {_FACTS} FROM kits JOIN entries USING (number) WHERE folder = ?", (folder,)
+    ).fetchone()
+    if row is not None and row[1:] == (reading.fields, *facts):
         database.execute("UPDATE kits SET stamp = ? WHERE number = ?", (stamp, row[0]))
         _write_words(database, row[0], reading)
         return False
-    if row is not None:
-        # not forgotten as a whole: the vectors of pictures that stayed the same stay too
-        database.execute("DELETE FROM kits WHERE number = ?", (row[0],))
     number = row[0] if row is not None else None
+    # the same number as before: the vectors of pictures that stayed the same stay, too
     number = database.execute(
-        f"INSERT INTO kits (number, folder, stamp, {_FACTS}, tensors) VALUES (?, ?, ?, {_MARKS}, '')",
+        f"INSERT OR REPLACE INTO kits (number, folder, stamp, {_FACTS}, tensors)"
+        f" VALUES (?, ?, ?, {_MARKS}, '')",
         (number, folder, stamp, *facts),
     ).lastrowid
+    database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", (number, reading.fields))
     _write_words(database, number, reading)
     return True
 
@@ -51,6 +52,7 @@ def keep(database: sqlite3.Connection, name: str, stamp: bytes, reading: Reading
 def forget(database: sqlite3.Connection, number: int) -> None:
     """Remove one kit with its words and vectors."""
     database.execute("DELETE FROM kits WHERE number = ?", (number,))
+    database.execute("DELETE FROM entries WHERE number = ?", (number,))
     database.execute("DELETE FROM words WHERE rowid = ?", (number,))
     database.execute("DELETE FROM vectors WHERE number = ?", (number,))
 
@@ -68,7 +70,6 @@ def _facts(reading: Reading) -> tuple[object, ...]:
     return (
         int(reading.valid),
         reading.fault,
-        reading.fields,
         reading.kind,
         reading.base,
         reading.base_revision,
