@@ -39,7 +39,7 @@ COMMANDS = (
     Entry("train", "talent_factory.cli.train", "app", "Train a LoRA; resume it; see how far it is."),
     Entry("kit", "talent_factory.cli.kit", "app", "Validate, list and index Talent Kits."),
     Entry("render", "talent_factory.cli.render", "render", "Render scenes with a kit."),
-    Entry("mix", "talent_factory.cli.foundry", "mix", "Mix identity and style kits and render them."),
+    Entry("mix", "talent_factory.cli.mix", "app", "Mix kits: render, check, choose, export."),
     Entry("serve", "talent_factory.cli.serve", "serve", "Kits, mixes and renders over HTTP."),
     Entry("persona", "talent_factory.cli.persona", "app", "Save, change and draw personas."),
     Entry("base", "talent_factory.cli.base", "app", "Build, show and measure the embedded base model."),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from talent_factory.core.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image as PillowImage
 
 _PAPER = (250, 249, 246)
@@ -41,6 +43,32 @@ def contact_sheet(
         picture = _within(_opened(path), (cell, cell))
         sheet.paste(picture, (left + (cell - picture.width) // 2, top + (cell - picture.height) // 2))
         pen.text((left, top + cell + 5), _fit(label, font, cell), fill=_INK, font=font)
+    return sheet
+
+
+def picture_rows(
+    rows: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], *, cell: int = 128
+) -> PillowImage.Image:
+    """An RGB sheet with a labelled row for each way that something was drawn, to compare down the columns.
+
+    Each picture (H, W, 3) is scaled to `cell` pixels of height. Raises UsageError when there is nothing to
+    show.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    if not rows or not all(pictures for _, pictures in rows):
+        raise UsageError("a sheet of rows needs a picture in each")
+    first = rows[0][1][0]
+    step_x = round(cell * first.shape[1] / first.shape[0]) + _GAP // 2
+    step_y, width = cell + _LABEL_HEIGHT + _GAP // 2, max(len(pictures) for _, pictures in rows)
+    sheet = Image.new("RGB", (width * step_x + 2 * _GAP, len(rows) * step_y + 2 * _GAP), _PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
+    for row, (label, pictures) in enumerate(rows):
+        top = _GAP + row * step_y
+        pen.text((_GAP, top + 4), _fit(label, font, sheet.width - 2 * _GAP), fill=_INK, font=font)
+        for column, picture in enumerate(pictures):
+            image = Image.fromarray(picture).resize((step_x - _GAP // 2, cell), Image.Resampling.LANCZOS)
+            sheet.paste(image, (_GAP + column * step_x, top + _LABEL_HEIGHT))
     return sheet
 
 
