@@ -17,6 +17,7 @@ import pytest
 
 from kit_maker import KIT_ID, edit_manifest
 from talent_factory.core.errors import FileError, KitError, UsageError
+from talent_factory.core.files import sha256_file
 from talent_factory.kits.signing import (
     SIGNATURE_FILE,
     PublicKey,
@@ -128,6 +129,16 @@ def test_nothing_forged_passes(signed: Path, key: PublicKey, tmp_path: Path) -> 
         assert verify_kit(signed, [key]).state == "broken", junk[:20]
 
 
+def test_a_changed_file_with_its_new_digest_is_seen(signed: Path, key: PublicKey) -> None:
+    """The digests themselves are what was signed."""
+    (signed / "LICENSE.txt").write_text("mine now\n")
+    digests = json.loads((signed / SIGNATURE_FILE).read_text())["files"]
+    rewrite(signed, {"files": {**digests, "LICENSE.txt": sha256_file(signed / "LICENSE.txt")}})
+    found = verify_kit(signed, [key])
+    assert (found.state, found.problems) == ("broken", ())
+    assert "does not fit" in found.message
+
+
 def test_a_signature_of_another_kit_does_not_move(signed: Path, key: PublicKey, tmp_path: Path) -> None:
     """Whole folders may be copied, but not a signature alone, nor may the id change."""
     copy = tmp_path / "avatar.identity.copy"
@@ -180,6 +191,18 @@ def test_a_private_key_is_its_owners_alone_and_never_overwritten(tmp_path: Path,
     os.chmod(path, 0o640)
     with pytest.raises(KitError, match="read by others"):
         load_private_key(path)
+
+
+def test_a_key_that_appears_meanwhile_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "key"
+    path.write_text("another process was quicker")
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    with pytest.raises(FileExistsError):
+        generate_key(path)
+    assert path.read_text() == "another process was quicker"
+    assert not os.path.lexists(f"{path}.pub")
 
 
 def test_a_password_locks_the_key(tmp_path: Path) -> None:
