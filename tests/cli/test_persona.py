@@ -194,3 +194,13 @@ def test_a_sheet_shows_the_range_of_the_slider(
     assert len({Path(path).read_bytes() for path in drawn["images"]}) == 4
     with Image.open(drawn["sheet"]) as page:
         assert page.width > page.height > 400
+
+
+def test_a_page_shows_it_all(workspace: Path, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert new(base, "--palette", "primary=#00A8FF") == 0
+    written = Path(answer(capsys, "page", "kairo")["page"])
+    assert written == workspace / "reports" / "persona_kairo.html"
+    html = written.read_text("utf-8")
+    assert "Across the sliders" in html
+    assert "In person" in html
+    assert MECHA in html

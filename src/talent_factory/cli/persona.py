@@ -16,7 +16,7 @@ from talent_factory.cli.common import (
     plain,
     printable,
 )
-from talent_factory.cli.persona_draw import render, sheet
+from talent_factory.cli.persona_draw import page, render, sheet
 from talent_factory.cli.persona_edit import change, new, print_saved
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ app.command("new")(new)
 app.command("set")(change)
 app.command("render")(render)
 app.command("sheet")(sheet)
+app.command("page")(page)
 
 PersonaArgument = Annotated[str, typer.Argument(metavar="ID", help="The persona.")]
 

@@ -95,6 +95,45 @@ def sheet(
     emit(result, as_json, lambda: console().print(f"sheet: {page}", markup=False, soft_wrap=True))
 
 
+def page(
+    persona_id: PersonaArgument,
+    prompt: Annotated[
+        str, typer.Option("--prompt", "-p", help="What to draw.", show_default="its first prompt")
+    ] = "",
+    base: BaseOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="HTML file.", show_default="WORKSPACE/reports/persona_ID.html"),
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one self-contained page of a persona: hero, sliders, introductions, kits, manner and recipe."""
+    from talent_factory.core.stop import graceful_stop
+    from talent_factory.core.workspace import workspace_from
+    from talent_factory.foundry.kinds import EXPRESSIONS, FULL_BODY
+    from talent_factory.foundry.persona_sheet import draw_range, grid_of
+    from talent_factory.foundry.session import shoot
+    from talent_factory.report.page import write_persona_page
+    from talent_factory.report.persona import gather_persona
+
+    place = workspace_from(workspace)
+    opened = _open(persona_id, (), base=base, workspace=workspace)
+    folder = place.root / "renders" / f"persona_{persona_id}"
+    grid = grid_of(opened.persona)
+    pictures: dict[str, Path] = {}
+    with reporter() as listener, graceful_stop("stopping after this step") as stop:
+        hero, *cells = draw_range(opened, grid, out=folder, reporter=listener, prompt=prompt, stop=stop)
+        for kind in (FULL_BODY, EXPRESSIONS):
+            session = opened.session(kind=kind)
+            images, _ = shoot(session, out=folder / kind, reporter=listener, stop=stop)
+            pictures |= dict(zip(session.titles, images, strict=True))
+    content = gather_persona(opened, grid, hero=hero, cells=cells, pictures=pictures)
+    path = write_persona_page(content, out or place.reports / f"persona_{persona_id}.html")
+    result = {"persona": persona_id, "version": opened.persona.version, "page": path}
+    emit(result, as_json, lambda: console().print(f"page: {path}", markup=False, soft_wrap=True))
+
+
 def _open(
     persona_id: str, sliders: Sequence[str], *, base: str | None, workspace: Path | None
 ) -> OpenPersona:

@@ -54,9 +54,26 @@ def draw_sheet(
     `prompt` is a template for all of them; the persona's first without one. What was drawn before by the
     same recipe is kept. Raises what `session` and `shoot` raise.
     """
+    grid = grid_of(opened.persona)
+    drawn = draw_range(opened, grid, out=out, reporter=reporter, prompt=prompt, stop=stop)
+    page = lay_out(opened, grid, drawn[0], drawn[1:])
+    with atomic_path(out / SHEET_FILE) as temporary:
+        page.save(temporary, "PNG")
+    return out / SHEET_FILE, drawn
+
+
+def draw_range(
+    opened: OpenPersona,
+    grid: Grid,
+    *,
+    out: Path,
+    reporter: Reporter,
+    prompt: str = "",
+    stop: StopSignal | None = None,
+) -> tuple[Path, ...]:
+    """Render the hero and then every cell of the grid, one folder below `out` each; returns the images."""
     template = prompt or next(iter(opened.persona.prompts), "")
     texts = (template,) if template else ()
-    grid = grid_of(opened.persona)
     places = [place for row in grid.rows for place in row]
     drawn: list[Path] = []
     for number, place in enumerate(({}, *places)):
@@ -65,10 +82,7 @@ def draw_sheet(
         images, _ = shoot(session, out=folder, reporter=SilentReporter(), stop=stop)
         drawn.append(images[0])
         reporter.progress("persona sheet", number + 1, len(places) + 1, unit="image")
-    page = lay_out(opened, grid, drawn[0], drawn[1:])
-    with atomic_path(out / SHEET_FILE) as temporary:
-        page.save(temporary, "PNG")
-    return out / SHEET_FILE, tuple(drawn)
+    return tuple(drawn)
 
 
 def lay_out(opened: OpenPersona, grid: Grid, hero: Path, cells: Sequence[Path]) -> PillowImage.Image:

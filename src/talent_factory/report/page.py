@@ -15,6 +15,7 @@ from talent_factory.core.files import write_text
 from talent_factory.core.plan import duration
 from talent_factory.report.content import ChoiceContent, ReportContent
 from talent_factory.report.curve import loss_curve
+from talent_factory.report.persona import PersonaContent
 from talent_factory.report.pictures import embed, embed_cell
 
 
@@ -55,6 +56,24 @@ def write_choice_page(content: ChoiceContent, target: Path) -> Path:
         .render(
             x=content,
             curve=loss_curve(content.loss, content.validation),
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            version=__version__,
+        )
+    )
+    write_text(target, text)
+    return target
+
+
+def write_persona_page(content: PersonaContent, target: Path) -> Path:
+    """Render the page of a persona and return `target`; raises as `write_report`."""
+    style, script = _asset("page.css") + _asset("persona.css"), _asset("page.js")
+    text = (
+        _environment()
+        .get_template("persona_page.html.j2")
+        .render(
+            x=content,
             style=Markup(style),
             script=Markup(script),
             policy=_policy(style, script),
