@@ -6,13 +6,14 @@ import json
 import os
 import pickle
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hostile_images import IMAGES
+from hostile_images import IMAGES, png, png_chunk
 from kit_maker import (
     ALPHA,
     KIT_ID,
@@ -178,6 +179,14 @@ def beside(*names: str, data: bytes = b"x") -> Spoil:
             (kit / name).write_bytes(data)
 
     return spoil
+
+
+def gallery(kit: Path, base: Path) -> None:
+    """Three pictures that are good one by one, and too much to look at together."""
+    rows = zlib.compress(bytes((3 * 5000 + 1) * 5000), 1)
+    for number in range(3):
+        words = png_chunk(b"tEXt", b"number\0%d" % number)
+        (kit / "examples" / f"x{number}.png").write_bytes(png(5000, 5000, rows, extra=words))
 
 
 def crowd(kit: Path, base: Path) -> None:
@@ -504,5 +513,6 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "base.txt without end": (file("base.txt", b"Base model: mini\n" * 70_000), "file-unreadable"),
     # pictures
     **{f"picture: {name}": (file("examples/02.png", data), "example") for name, (data, _) in IMAGES.items()},
+    "pictures without end": (gallery, "example"),
     "a spoiled control picture": (beside("controls/pose.png"), "example"),
 }

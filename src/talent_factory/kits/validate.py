@@ -16,7 +16,7 @@ from talent_factory.core.errors import KitError
 from talent_factory.kits.findings import KitReport, Notes
 from talent_factory.kits.folder import KitFolder
 from talent_factory.kits.header import Header, HeaderError, parse_header
-from talent_factory.kits.images import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, image_problem, tells_place
+from talent_factory.kits.images import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, examined, tells_place
 from talent_factory.kits.keys import base_of, expected_modules
 from talent_factory.kits.manifest import (
     BASE_FILE,
@@ -38,6 +38,8 @@ from talent_factory.kits.strict import MAX_TEXT_BYTES, StrictJsonError, parse_ob
 from talent_factory.kits.weights import LARGE_BYTES, Size, check_weights
 
 FEW_EXAMPLES = 3
+# All pictures of a kit together: what a computer decodes in a few seconds.
+MAX_PIXELS = 48_000_000
 _PICTURE_FOLDERS = (f"{EXAMPLES_FOLDER}/", f"{CONTROLS_FOLDER}/")
 
 
@@ -231,7 +233,7 @@ def _check_base_text(text: str, manifest: TalentManifest, notes: Notes) -> None:
 
 def _check_images(folder: KitFolder) -> None:
     notes = folder.notes
-    good = 0
+    good = decoded = 0
     seen: dict[str, str] = {}
     for name in sorted(folder.sizes):
         if name == PREVIEW_FILE or (
@@ -242,7 +244,14 @@ def _check_images(folder: KitFolder) -> None:
                 continue
             digest = folder.digests[name]
             # the preview is often one of the examples: equal bytes are decoded once
-            problem = seen[digest] = seen[digest] if digest in seen else image_problem(data)
+            if digest not in seen:
+                if decoded > MAX_PIXELS:
+                    message = f"the pictures before it have more than {MAX_PIXELS // 10**6} million pixels"
+                    notes.error("example", name, message, "make the examples smaller, or fewer of them")
+                    break
+                seen[digest], pixels = examined(data)
+                decoded += pixels
+            problem = seen[digest]
             if problem:
                 notes.error(
                     "example", name, f"no readable image: {problem}", "replace it by a PNG, JPEG or WebP"

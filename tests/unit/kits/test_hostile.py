@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import hostile_archives
 import hostile_loras
+from fuzzing import fuzzed
 from hostile_images import IMAGES, place
 from hostile_kits import HOSTILE
 from kit_maker import make_images
@@ -97,3 +101,20 @@ def test_a_picture_with_a_place_is_a_warning(kit: Path, base: Path) -> None:
     report = validate_kit(kit, base_folder=base)
     assert report.valid
     assert "image-place" in {finding.code for finding in report.warnings}
+
+
+def test_equal_numbers_make_equal_damage() -> None:
+    assert [fuzzed(number) for number in range(16)] == [fuzzed(number) for number in range(16)]
+    assert len({fuzzed(number).data for number in range(64)}) > 50
+
+
+@pytest.mark.slow
+def test_the_corpus_and_random_damage_never_break_or_pass_the_bounds() -> None:
+    script = Path(__file__).resolve().parents[2] / "fuzzing.py"
+    command = [sys.executable, str(script), "--corpus", "--seed", "1", "--count", "1500"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    figures = json.loads(done.stdout)
+    assert figures["broken"] == []
+    assert figures["items"] > 1900
+    assert figures["peak_mb"] <= 256
+    assert {"archive", "weights-header", "name", "refused", "accepted"} <= figures["said"].keys()

@@ -82,8 +82,9 @@ def _refuse(
             right = {expected_width(base) for base in candidates}
             if width not in right:
                 model = _WIDTHS.get(width, "no base that is known here")
+                wanted = " or ".join(candidates)
                 raise IntakeRefused(
-                    f"its cross-attention reads {width} numbers a token: {model}, not {' or '.join(candidates)}",
+                    f"its cross-attention reads {width} numbers a token: {model}, not {wanted}",
                     code="base-mismatch",
                     remedy="kits are for Stable Diffusion 1.5, SDXL and mini",
                 )

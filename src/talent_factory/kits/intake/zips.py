@@ -98,7 +98,7 @@ def _check_mode(info: zipfile.ZipInfo) -> None:
 def _check_places(entries: list[zipfile.ZipInfo], directory: int) -> None:
     """Refuse entries that share bytes: that is how a small zip unfolds into a large one file by file."""
     end = 0
-    if entries and min(entry.header_offset for entry in entries):
+    if entries and min(entry.header_offset for entry in entries) != 0:
         raise IntakeRefused("bytes stand in front of the first entry", code="archive")
     for info in sorted(entries, key=lambda entry: entry.header_offset):
         if info.header_offset < end:
