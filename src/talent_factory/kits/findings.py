@@ -119,6 +119,11 @@ class Notes:
             self._add(finding.severity, finding.code, finding.file, finding.message, finding.remedy)
 
     @property
+    def total(self) -> int:
+        """How many findings were noted so far, the merely counted ones too."""
+        return sum(self._counts.values())
+
+    @property
     def failed(self) -> bool:
         """Whether an error was noted."""
         return any(finding.severity == "error" for finding in self._found)

@@ -80,27 +80,87 @@ def check_weights(
     `conv` is the size of convolutions that are larger than 1 x 1 where it is another one.
     """
 
-    def size_of(module: LoraModule) -> Size:
-        return conv if conv is not None and modules[module.name].kernel > 1 else size
-
-    found = list(_grouped(header, notes))
-    if _wrong_base(found, modules, base, notes):
-        return WeightFacts(False, ())
-    text_names = _text_names(modules)
-    known = [module for module in found if _known(module, modules, text_names, notes)]
-    fitting = [module for module in known if _fits(module, modules[module.name], size_of(module).rank, notes)]
-    if len(fitting) < len(found) and len(data) > LARGE_BYTES:
+    form = _form(header, modules=modules, base=base, size=size, conv=conv, notes=notes)
+    if form.wrong_base or (not form.complete and len(data) > LARGE_BYTES):
         # it is refused already: nobody needs to wait for its numbers
-        return WeightFacts(any(module.name.startswith("lora_te") for module in known), ())
-    peaks = dict(_peaks(data, header))
+        return WeightFacts(form.text and not form.wrong_base, ())
+    peaks = dict(_peaks(data, form.runs))
     for name, peak in peaks.items():
         if not math.isfinite(peak):
             notes.error("not-finite", WEIGHTS_FILE, f"{name}: holds NaN or infinity", _RETRAIN)
-    alphas = {module.name: _scalar(data, module.alpha) for module in fitting if module.alpha is not None}
-    usable = [m for m in fitting if _alpha_holds(m, alphas.get(m.name), size_of(m).alpha, notes)]
+    alphas = {
+        module.name: _scalar(data, module.alpha) for module, _ in form.fitting if module.alpha is not None
+    }
+    usable = [
+        module
+        for module, right in form.fitting
+        if _alpha_holds(module, alphas.get(module.name), right.alpha, notes)
+    ]
     _check_effect(data, usable, peaks, alphas, notes)
+    return WeightFacts(form.text, tuple(sorted(set(alphas.values()))))
+
+
+class _Run(NamedTuple):
+    """Neighbouring tensors of one type: where they begin, and each one's first number counted from there."""
+
+    tensors: tuple[TensorEntry, ...]
+    starts: NDArray[np.intp]
+
+
+class _Form(NamedTuple):
+    """What names and shapes alone tell: modules that fit, each with the size it should have.
+
+    `complete` when all do, `text` whether text modules occur.
+    """
+
+    tensors: tuple[TensorEntry, ...]
+    modules: Modules
+    fitting: tuple[tuple[LoraModule, Size], ...]
+    runs: tuple[_Run, ...]
+    text: bool
+    complete: bool
+    wrong_base: bool
+
+
+# Files of one base and rank share the very table of tensors (see header.py): its form is judged once.
+_FORMS: dict[tuple[int, int, Size, Size | None], _Form] = {}
+_MAX_FORMS = 16
+
+
+def _form(
+    header: Header, *, modules: Modules, base: str, size: Size, conv: Size | None, notes: Notes
+) -> _Form:
+    key = (id(header.tensors), id(modules), size, conv)
+    kept = _FORMS.get(key)
+    if kept is not None and kept.tensors is header.tensors and kept.modules is modules:
+        return kept
+    before = notes.total
+    form = _judge_form(header, modules=modules, base=base, size=size, conv=conv, notes=notes)
+    if notes.total == before:  # a fault is told anew for each file that has it
+        if len(_FORMS) >= _MAX_FORMS:
+            _FORMS.clear()
+        _FORMS[key] = form
+    return form
+
+
+def _judge_form(
+    header: Header, *, modules: Modules, base: str, size: Size, conv: Size | None, notes: Notes
+) -> _Form:
+    found = list(_grouped(header, notes))
+    runs = tuple(_runs(header.tensors))
+    if _wrong_base(found, modules, base, notes):
+        return _Form(header.tensors, modules, (), runs, False, False, True)
+    text_names = _text_names(modules)
+    known = [module for module in found if _known(module, modules, text_names, notes)]
+    fitting = []
+    for module in known:
+        shape = modules[module.name]
+        right = conv if conv is not None and shape.kernel > 1 else size
+        if _fits(module, shape, right.rank, notes):
+            fitting.append((module, right))
     text = any(module.name.startswith("lora_te") for module in known)
-    return WeightFacts(text, tuple(sorted(set(alphas.values()))))
+    complete = len(fitting) == len(found)
+    return _Form(header.tensors, modules, tuple(fitting), runs, text, complete, False)
 
 
 def _grouped(header: Header, notes: Notes) -> Iterator[LoraModule]:
@@ -261,37 +321,43 @@ def _product_norm(data: memoryview, up: TensorEntry, down: TensorEntry) -> float
     return math.sqrt(max(square, 0.0)) if math.isfinite(square) else math.inf
 
 
-def _peaks(data: memoryview, header: Header) -> Iterator[tuple[str, float]]:
+def _peaks(data: memoryview, runs: Iterable[_Run]) -> Iterator[tuple[str, float]]:
     """Yield the largest magnitude of each tensor, infinite when the tensor holds NaN or infinity.
 
     The bits of IEEE numbers without the sign are in the order of their magnitudes, with infinity and NaN on
     top, so the search is one over whole numbers.
     """
-    for run in _runs(header.tensors):
+    for run, starts in runs:
         dtype, start = run[0].dtype, run[0].start
         if dtype == "I64":
             yield from ((entry.name, abs(_scalar(data, entry))) for entry in run)
             continue
         kind, sign_free = ("<u4", 0x7FFFFFFF) if dtype == "F32" else ("<u2", 0x7FFF)
-        item = ITEM_BYTES[dtype]
-        bits = np.frombuffer(data, kind, count=(run[-1].end - start) // item, offset=start) & sign_free
-        tops = np.maximum.reduceat(bits, [(entry.start - start) // item for entry in run])
+        count = (run[-1].end - start) // ITEM_BYTES[dtype]
+        bits = np.frombuffer(data, kind, count=count, offset=start) & sign_free
+        tops = np.maximum.reduceat(bits, starts)
         for entry, peak in zip(run, _floats(tops, dtype).tolist(), strict=True):
             yield entry.name, peak if peak < math.inf else math.inf
 
 
-def _runs(tensors: Iterable[TensorEntry]) -> Iterator[list[TensorEntry]]:
+def _runs(tensors: Iterable[TensorEntry]) -> Iterator[_Run]:
     """Group neighbours of one type, up to about two million bytes, so that a run stays in the cache."""
     run: list[TensorEntry] = []
     dtype, full = "", 0
     for entry in tensors:
         if entry.dtype != dtype or entry.end > full:
             if run:
-                yield run
+                yield _run(run)
             run, dtype, full = [], entry.dtype, entry.start + _CHUNK_BYTES
         run.append(entry)
     if run:
-        yield run
+        yield _run(run)
+
+
+def _run(tensors: list[TensorEntry]) -> _Run:
+    item = ITEM_BYTES[tensors[0].dtype]
+    starts = [(entry.start - tensors[0].start) // item for entry in tensors]
+    return _Run(tuple(tensors), np.array(starts, np.intp))
 
 
 def _scalar(data: memoryview, entry: TensorEntry) -> float:
