@@ -17,6 +17,7 @@ from talent_factory.kits.folder import MAX_WEIGHTS_BYTES, PICKLE_SUFFIXES
 from talent_factory.kits.header import Header, HeaderError, parse_header
 from talent_factory.kits.images import ImageRefused, clean_png, parameters_text
 from talent_factory.kits.intake.alphas import header_alphas
+from talent_factory.kits.intake.archive import unreadable
 from talent_factory.kits.intake.bases import Choice, choose_base
 from talent_factory.kits.intake.facts import Facts, Reason, Wishes, gather
 from talent_factory.kits.intake.forms import Named, form_of, grouped, other_kind
@@ -117,8 +118,7 @@ def _mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
         finally:
             os.close(descriptor)
     except OSError as error:
-        code = "link" if path.is_symlink() else "file-unreadable"
-        raise IntakeRefused(f"cannot be read: {error.strerror or error}", code=code) from error
+        raise unreadable(path, error) from error
     try:
         yield buffer
     finally:

@@ -108,6 +108,13 @@ def refuse_kind(path: str) -> None:
         raise IntakeRefused(f"{path[:120]!r}: {problem}", code="kind", remedy="leave it out of the archive")
 
 
+def unreadable(path: Path, error: OSError) -> IntakeRefused:
+    """The refusal of a file that could not be opened; links are never followed."""
+    if path.is_symlink():
+        return IntakeRefused("a link", code="link", remedy="name the file that it points to")
+    return IntakeRefused(f"cannot be read: {error.strerror or error}", code="file-unreadable")
+
+
 def is_archive(path: Path) -> bool:
     """Whether the name says that this is an archive of a kind that is unpacked here."""
     return path.name.lower().endswith(ARCHIVE_SUFFIXES)
@@ -125,7 +132,7 @@ def unpack(path: Path, folder: Path) -> list[str]:
     try:
         stream = _open(path)
     except OSError as error:
-        raise IntakeRefused(f"cannot be read: {error.strerror or error}", code="file-unreadable") from error
+        raise unreadable(path, error) from error
     with stream:
         head = stream.read(512)
         stream.seek(0)

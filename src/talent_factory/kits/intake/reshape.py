@@ -7,7 +7,7 @@ same measure, so that alpha / rank, and with it (alpha / rank) · up @ down, sta
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,12 +73,12 @@ def reshape(
             code="rank",
             remedy="shrink it with the program that made it (sd-scripts: resize_lora)",
         )
-    tensors = [tensor for module in found for tensor in _padded(data, module, wide if module.wide else plain)]
+    ranks = {module.name: wide if module.wide else plain for module in found}
     size, one = _size(found, plain, wide)
-    changes = tuple(_changes(header, found, tensors, alphas))
-    return Reshaped(
-        tensors if changes else [], size, one, any(name.startswith("lora_te") for name in names), changes
-    )
+    changes = tuple(_changes(header, found, ranks, alphas))
+    # a file that is right already is not copied through the memory
+    tensors = [part for module in found if changes for part in _padded(data, module, ranks[module.name])]
+    return Reshaped(tensors, size, one, any(name.startswith("lora_te") for name in names), changes)
 
 
 def fits(named: Named, shape: ModuleShape) -> bool:
@@ -153,11 +153,15 @@ def _padded(data: memoryview, module: _Module, rank: int) -> Encoded:
         found.append((f"{module.name}.alpha", "F32", value))
     lengths = module.named.parts.get("dora_scale")
     if lengths is not None:
-        found.append((f"{module.name}.dora_scale", lengths.dtype, _lengths(data, module, lengths)))
+        found.append(
+            (f"{module.name}.dora_scale", lengths.dtype, _bits(data, lengths).reshape(_lengths(module)))
+        )
     return found
 
 
-def _lengths(data: memoryview, module: _Module, entry: TensorEntry) -> NDArray[Any]:
+def _lengths(module: _Module) -> tuple[int, ...]:
+    """The right shape of DoRA's lengths; raises IntakeRefused when those of the file are not for it."""
+    entry = module.named.parts["dora_scale"]
     right = (1, module.shape.in_features) + ((1, 1) if module.shape.kernel else ())
     if _trimmed(entry.shape) != _trimmed(right) or entry.dtype == "I64":
         raise IntakeRefused(
@@ -166,7 +170,7 @@ def _lengths(data: memoryview, module: _Module, entry: TensorEntry) -> NDArray[A
             code="shape",
             remedy="train it again, or export it from its trainer in kohya's form",
         )
-    return _bits(data, entry).reshape(right)
+    return right
 
 
 def _bits(data: memoryview, entry: TensorEntry) -> NDArray[Any]:
@@ -203,22 +207,30 @@ def _alike(one: float, other: float) -> bool:
     return abs(one - other) <= 1e-4 * other
 
 
-def _changes(header: Header, found: list[_Module], tensors: Encoded, alphas: Alphas) -> list[str]:
-    before = {entry.name: (entry.dtype, entry.shape) for entry in header.tensors}
-    after = {name: (dtype, array.shape) for name, dtype, array in tensors}
-    changes = []
-    if any(module.named.raw != module.name for module in found) or before.keys() - after.keys():
-        changes.append("tensors have kohya's names now")
+def _changes(header: Header, found: list[_Module], ranks: Mapping[str, int], alphas: Alphas) -> Iterator[str]:
+    before = {entry.name: entry.shape for entry in header.tensors}
+    after = {name: shape for module in found for name, shape in _layout(module, ranks[module.name])}
+    renamed = any(module.named.raw != module.name for module in found) or bool(before.keys() - after.keys())
+    if renamed:
+        yield "tensors have kohya's names now"
     missing = sum("alpha" not in module.named.parts for module in found)
     if missing:
-        changes.append(f"{missing} modules had no alpha: {alphas.source}")
-    kinds: tuple[tuple[str, list[int]], ...] = (
-        ("ranks", [module.rank for module in found if not module.wide]),
-        ("ranks of convolutions", [module.rank for module in found if module.wide]),
-    )
-    for word, ranks in kinds:
-        if len(set(ranks)) > 1:
-            changes.append(f"{word} {min(ranks)} to {max(ranks)} filled up with zeros to {max(ranks)}")
-    if not changes and before != after:
-        changes.append("1 x 1 convolutions and matrices have the base's form now")
-    return changes
+        yield f"{missing} modules had no alpha: {alphas.source}"
+    uneven = False
+    for word, kind in (("ranks", False), ("ranks of convolutions", True)):
+        own = {module.rank for module in found if module.wide is kind}
+        if len(own) > 1:
+            uneven = True
+            yield f"{word} {min(own)} to {max(own)} filled up with zeros to {max(own)}"
+    if not (renamed or missing or uneven) and before != after:
+        yield "1 x 1 convolutions and matrices have the base's form now"
+
+
+def _layout(module: _Module, rank: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the module's tensors in kit form."""
+    yield f"{module.name}.lora_down.weight", module.shape.down(rank)
+    yield f"{module.name}.lora_up.weight", module.shape.up(rank)
+    alpha = module.named.parts.get("alpha")
+    yield f"{module.name}.alpha", () if alpha is None else alpha.shape
+    if "dora_scale" in module.named.parts:
+        yield f"{module.name}.dora_scale", _lengths(module)
