@@ -186,6 +186,8 @@ def _print_persona(persona: Persona, weights: dict[str, float]) -> None:
     for kit in persona.kits:
         span = "" if (kit.begin, kit.end) == (0.0, 1.0) else f"  steps {kit.begin:g}-{kit.end:g}"
         print(f"kit      {kit.id}  {weights[kit.id]:g} of {kit.weight:g}{span}  {kit.sha256[:12]}")
+    if persona.choice:
+        print(f"chosen   {printable(str(persona.choice.get('reason', '')))}")
     if persona.projection or persona.switch:
         print(f"mixing   {'taking turns' if persona.switch else f'projection {persona.projection:g}'}")
     for name, slider in persona.sliders.items():

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from talent_factory.cli.common import DryRunOption, JsonOption, WorkspaceOption, console, emit
+from talent_factory.cli.common import DryRunOption, JsonOption, WorkspaceOption, console, emit, reporter
 
 if TYPE_CHECKING:
+    from talent_factory.core.workspace import Workspace
     from talent_factory.foundry.persona import Persona
     from talent_factory.foundry.persona_edit import Edit
 
@@ -41,6 +42,10 @@ GuidanceOption = Annotated[
 ]
 SizeOption = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT of pictures.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of its pictures.")]
+ChoiceOption = Annotated[
+    Path | None,
+    typer.Option("--choice", help="Mix as the choice.json of talent mix choose says."),
+]
 NewArgument = Annotated[str, typer.Argument(metavar="ID", help="Its name, such as kairo.")]
 OldArgument = Annotated[str, typer.Argument(metavar="ID", help="The persona.")]
 
@@ -64,6 +69,10 @@ def new(
     guidance: GuidanceOption = None,
     size: SizeOption = None,
     seed: SeedOption = None,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Draw and measure ways to mix identity and style; take the best.")
+    ] = False,
+    choice: ChoiceOption = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a persona of that id.")] = False,
     dry_run: DryRunOption = False,
     workspace: WorkspaceOption = None,
@@ -92,6 +101,7 @@ def new(
         mixing={"projection": projection or 0.0, "switch": bool(switch)},
         words=manner(edit),
     )
+    persona = _chosen(persona, place, choose=choose and not dry_run, choice=choice)
     where = None if dry_run else add_persona(place.personas, persona, anew=replace)
     emit({"persona": persona, "path": where}, as_json, lambda: print_saved(persona, where))
 
@@ -115,6 +125,7 @@ def change(
     guidance: GuidanceOption = None,
     size: SizeOption = None,
     seed: SeedOption = None,
+    choice: ChoiceOption = None,
     base: Annotated[str | None, typer.Option("--base", help="Draw with this base from now on.")] = None,
     accept_kits: Annotated[
         bool, typer.Option("--accept-kits", help="Take kits that changed as they are now.")
@@ -144,31 +155,64 @@ def change(
         draw={"steps": steps, "guidance": guidance, "seed": seed},
     )
     persona, where = _changed(
-        persona_id, edit, base=base, kits=accept_kits, dry_run=dry_run, workspace=workspace
+        persona_id,
+        edit,
+        base=base,
+        kits=accept_kits,
+        choice=choice,
+        dry_run=dry_run,
+        workspace=workspace,
     )
     emit({"persona": persona, "path": where}, as_json, lambda: print_saved(persona, where))
 
 
 def _changed(
-    persona_id: str, edit: Edit, *, base: str | None, kits: bool, dry_run: bool, workspace: Path | None
+    persona_id: str,
+    edit: Edit,
+    *,
+    base: str | None,
+    kits: bool,
+    choice: Path | None,
+    dry_run: bool,
+    workspace: Path | None,
 ) -> tuple[Persona, Path | None]:
     from talent_factory.core.workspace import workspace_from
     from talent_factory.foundry.persona import revised
     from talent_factory.foundry.persona_book import accept, change_persona, load_persona, persona_path
+    from talent_factory.foundry.persona_choose import apply_choice, read_choice
     from talent_factory.foundry.persona_edit import edited
 
     place = workspace_from(workspace)
 
     def wanted(before: Persona) -> dict[str, object]:
         taken = accept(before, root=place.talents, base=base, kits=kits)
-        fresh = revised(before, taken) if taken else before
-        return {**taken, **edited(fresh, edit)}
+        if choice is not None:
+            taken |= apply_choice(revised(before, taken), read_choice(choice))
+        return {**taken, **edited(revised(before, taken), edit)}
 
     if dry_run:
         before = load_persona(place.personas, persona_id)
         return revised(before, wanted(before), remedy="talent persona set --help"), None
     after = change_persona(place.personas, persona_id, wanted)
     return after, persona_path(place.personas, persona_id)
+
+
+def _chosen(persona: Persona, place: Workspace, *, choose: bool, choice: Path | None) -> Persona:
+    """The persona with the way of mixing that was or now is measured best, as its first version."""
+    from talent_factory.foundry.persona import revised
+    from talent_factory.foundry.persona_choose import apply_choice, choose_for, read_choice
+
+    if choice is None and not choose:
+        return persona
+    if choice is not None:
+        found = read_choice(choice)
+    else:
+        with reporter() as listener:
+            folder = place.root / "renders" / f"persona_{persona.id}" / "choice"
+            found = choose_for(persona, root=place.talents, out=folder, reporter=listener)
+            listener.message(found.reason)
+    fresh = revised(persona, apply_choice(persona, found))
+    return fresh.model_copy(update={"version": persona.version})
 
 
 def print_saved(persona: Persona, where: Path | None) -> None:

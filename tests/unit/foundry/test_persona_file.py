@@ -14,6 +14,7 @@ import pytest
 from foundry_maker import IDENTITY, STYLE, add_kit
 from talent_factory.core.errors import BaseError, ConfigError, FileError, KitError, TalentError, UsageError
 from talent_factory.core.events import SilentReporter
+from talent_factory.core.records import write_record
 from talent_factory.foundry.discover import Kit
 from talent_factory.foundry.persona import Persona, Slider, parse_persona, read_persona, revised
 from talent_factory.foundry.persona_book import (
@@ -26,8 +27,11 @@ from talent_factory.foundry.persona_book import (
     load_persona,
     well_known_dial,
 )
+from talent_factory.foundry.persona_choose import apply_choice, choose_for, read_choice
 from talent_factory.foundry.persona_draw import OpenPersona, examine, open_persona, template_of
+from talent_factory.foundry.recipe import KitUse
 from talent_factory.foundry.session import shoot
+from talent_factory.foundry.ways import Marks, MixChoice, Tried
 from talent_factory.training.families.port import Base
 
 QUIET = SilentReporter()
@@ -123,6 +127,52 @@ def test_introductions_come_in_the_persona_words(persona: Persona, root: Path) -
 )
 def test_prompts_of_a_kit_become_templates(identity: Kit, prompt: str, template: str) -> None:
     assert template_of(prompt, identity) == template
+
+
+def a_choice(persona: Persona, **changes: Any) -> MixChoice:
+    """As if projection had been chosen for the identity and the first style."""
+    own = {kit.id: kit for kit in persona.kits}
+    uses = (
+        KitUse(id=IDENTITY, sha256=own[IDENTITY].sha256, weight=1.0),
+        KitUse(id=STYLE, sha256=own[STYLE].sha256, weight=0.9, begin=0.2),
+    )
+    marks = Marks(identity=0.8, style=0.7, prompt=0.9, harmonic=0.79)
+    tried = Tried(name="projection", kits=uses, projection=0.5, marks=marks, low=0.7, high=0.8, better=0.95)
+    fields: dict[str, Any] = {
+        "identity": IDENTITY,
+        "style": STYLE,
+        "base_revision": persona.base.revision,
+        "chosen": "projection",
+        "reason": "it scores more",
+        "confidence": 0.9,
+        "judges": {},
+        "prompts": ("a",),
+        "seeds": (1,),
+        "steps": 12,
+        "guidance": 2.0,
+        "tried": (tried,),
+    }
+    return MixChoice(**{**fields, **changes})
+
+
+def test_a_choice_is_taken_over_with_its_reason(persona: Persona, root: Path, tmp_path: Path) -> None:
+    write_record(tmp_path / "choice.json", a_choice(persona))
+    taken = revised(persona, apply_choice(persona, read_choice(tmp_path / "choice.json")))
+    assert (taken.projection, taken.kit(IDENTITY).weight, taken.kit(STYLE).begin) == (0.5, 1.0, 0.2)
+    assert taken.kit(CREATURE) == persona.kit(CREATURE)
+    assert taken.choice is not None
+    assert taken.choice["reason"] == "it scores more"
+    mix = open_persona(taken, root=root).mix
+    assert (mix.projection, mix.ingredients[1].weight, mix.ingredients[1].begin) == (0.5, 0.45, 0.2)
+    with pytest.raises(BaseError, match="another base"):
+        apply_choice(persona, a_choice(persona, base_revision="0" * 64))
+    other = persona.model_copy(
+        update={"kits": tuple(kit.model_copy(update={"sha256": "1" * 64}) for kit in persona.kits)}
+    )
+    with pytest.raises(KitError, match="other weights"):
+        apply_choice(other, a_choice(persona))
+    with pytest.raises(UsageError, match="has 1 and 2"):
+        choose_for(persona, root=root, out=tmp_path, reporter=QUIET)
 
 
 @pytest.mark.slow
