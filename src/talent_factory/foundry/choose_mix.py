@@ -40,6 +40,7 @@ from talent_factory.training.likeness.encoders import (
 from talent_factory.training.likeness.records import Shot
 from talent_factory.training.likeness.ruler import likeness_to
 from talent_factory.training.likeness.scoring import resampled_groups
+from talent_factory.training.quick import quick
 from talent_factory.training.sampler import Hooks, Manner, Texts, draw
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ Drawn = dict[str, Pictures]
 """Pictures (N, H, W, 3) by the name of the way; those of each kit alone as `identity` and `style`."""
 
 CONFIDENCE = 0.9
+# Of the plain sum's score: with several ways to try, one is a little better by chance.
+LEAST_GAIN = 0.02
 STEPS = 12
 CHOICE_FILE = "choice.json"
 SHEET_FILE = "sheet.png"
@@ -141,7 +144,7 @@ def draw_ways(
 
 def draw_mix(base: Base, mix: Mix, shots: Sequence[Shot], manner: Manner) -> Pictures:
     """The pictures of one mix: (N, H, W, 3) uint8."""
-    with mixed(base, mix) as mixture:
+    with mixed(base, mix) as mixture, quick(base):
         texts, hooks = Texts(base), Hooks(before_step=mixture.before_step)
         batches = [shots[start : start + _BATCH] for start in range(0, len(shots), _BATCH)]
         return np.concatenate(
@@ -163,8 +166,9 @@ def choose_mix(
 ) -> MixChoice:
     """Measure what `draw_ways` drew and choose.
 
-    Another way than the plain sum is chosen only when it beats it in `CONFIDENCE` of the resamples of the
-    prompts: eight pictures say little, and the sum needs nothing from those who use the kits elsewhere.
+    Another way than the plain sum is chosen only when it is `LEAST_GAIN` better, and better in `CONFIDENCE`
+    of the resamples of the prompts: eight pictures say little, and the sum needs nothing from those who use
+    the kits elsewhere.
     """
     shots = [one.both for one in asked.questions]
     raw = _Raw.of(drawn, asked, judges)
@@ -261,12 +265,13 @@ def _label(name: str, choice: MixChoice) -> str:
 
 def _decide(tried: Sequence[Tried]) -> tuple[str, str]:
     plain = next(one for one in tried if one.name == PLAIN_SUM)
-    sure = [one for one in tried if one.better >= CONFIDENCE]
+    least = (1.0 + LEAST_GAIN) * plain.marks.harmonic
+    sure = [one for one in tried if one.better >= CONFIDENCE and one.marks.harmonic > least]
     if not sure:
-        nearest = max((one for one in tried if one is not plain), key=lambda one: one.better)
+        nearest = max((one for one in tried if one is not plain), key=lambda one: one.marks.harmonic)
         return PLAIN_SUM, (
-            f"no way beats the plain sum ({plain.marks.harmonic:.3f}) surely enough; the nearest, "
-            f"{nearest.name}, does so in {nearest.better:.0%} of the resamples"
+            f"no way beats the plain sum ({plain.marks.harmonic:.3f}) surely and by enough; the nearest, "
+            f"{nearest.name} ({nearest.marks.harmonic:.3f}), does in {nearest.better:.0%} of the resamples"
         )
     best = max(sure, key=lambda one: one.marks.harmonic)
     return best.name, (
