@@ -29,16 +29,15 @@ class Plate(Record):
     prompt: str
 
 
-# The embedded base knows the words of the drawn world and no others; its pictures begin with their medium.
+# The embedded base knows the words of the drawn world and no others; its pictures begin with their medium,
+# and of a whole figure it was never told the mood.
 _DRAWN_MOODS = ("neutral", "smiling", "surprised", "angry")
 _DRAWN: dict[str, tuple[Plate, ...]] = {
     HERO: (Plate(title="Hero portrait", prompt="{style} portrait of a {subject}, smiling, city background"),),
-    FULL_BODY: (
-        Plate(title="Full body", prompt="{style} full body of a {subject}, neutral, white background"),
-    ),
+    FULL_BODY: (Plate(title="Full body", prompt="{style} full body of a {subject}, white background"),),
     SHEET: (
-        Plate(title="Full body", prompt="{style} full body of a {subject}, neutral, white background"),
         Plate(title="Portrait", prompt="{style} portrait of a {subject}, neutral, white background"),
+        Plate(title="Full body", prompt="{style} full body of a {subject}, white background"),
         Plate(title="Close-up", prompt="{style} close-up portrait of a {subject}, neutral, white background"),
         Plate(title="Smiling", prompt="{style} portrait of a {subject}, smiling, yellow background"),
         Plate(title="By night", prompt="{style} portrait of a {subject}, surprised, night background"),

@@ -68,6 +68,7 @@ def image_name(number: int) -> str:
 @lru_cache(maxsize=1)
 def open_base(name_or_path: str) -> Base:
     """The base, loaded once per process: mixes undo themselves, so it can be shared."""
+    from talent_factory.training.devices import device_facts
     from talent_factory.training.families import load_base
     from talent_factory.training.machine import choose_device
 
@@ -76,11 +77,12 @@ def open_base(name_or_path: str) -> Base:
         return load_base("mini")
     found = resolve_base(name_or_path)
     device = choose_device("auto")
-    # half precision where cards are made for it; SDXL in single precision takes 10 GB of main memory
+    # half precision where the device is made for it; SDXL in single precision takes 10 GB of main memory
     if device == "cuda":
         base = load_base(name_or_path, device=device, dtype="float16")
     else:
-        dtype: Precision = "bfloat16" if found.family == "sdxl" and found.large else "float32"
+        halved = found.large and (found.family == "sdxl" or (device == "cpu" and device_facts("cpu").bf16))
+        dtype: Precision = "bfloat16" if halved else "float32"
         base = load_base(name_or_path, device=device, dtype=dtype)
     if found.large and device != "cpu":
         base.park()
