@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kit_maker import KIT_ID, edit_manifest, make_images, make_kit
-from talent_factory.core.errors import KitError
+from talent_factory.core.errors import KitError, WorkspaceBusy
 from talent_factory.kits import keys
 from talent_factory.kits.catalog import catalog as catalog_module
 from talent_factory.kits.catalog import crew, database, stamps
@@ -151,6 +151,31 @@ def test_a_broken_catalog_is_made_anew(root: Path, damage: str) -> None:
     assert json.dumps(index_kits(root, include_invalid=True)) == expected
     assert update(root).read == 0
     assert json.dumps(index_kits(root, include_invalid=True)) == expected
+
+
+def test_damage_that_shows_only_when_asked_is_mended_too(root: Path) -> None:
+    with Catalog(root) as catalog:
+        catalog.update()
+        expected = (catalog.entries(include_invalid=True), catalog.kits(), catalog.search("ink"))
+        for table in ("entries", "kits", "words"):
+            catalog.connection().execute(f"DROP TABLE {table}")
+            assert (catalog.entries(include_invalid=True), catalog.kits(), catalog.search("ink")) == expected
+
+
+def test_a_file_that_another_process_writes_is_waited_for_and_never_thrown_away(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_WAIT_S", 0.01)
+    update(root)
+    place = catalog_place(root)
+    assert place is not None
+    other = sqlite3.connect(place, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(WorkspaceBusy, match="another process"):
+        update(root)
+    other.execute("COMMIT")
+    other.close()
+    assert update(root).read == 0
 
 
 def test_other_rules_judge_all_kits_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,18 +9,20 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from talent_factory.core.events import Reporter, SilentReporter
 from talent_factory.core.files import sha256_bytes
 from talent_factory.kits.catalog.choice import Wish
 from talent_factory.kits.catalog.crew import read_kits
-from talent_factory.kits.catalog.database import discard, open_database, transaction
+from talent_factory.kits.catalog.database import discard, open_database, refuse_busy, transaction
 from talent_factory.kits.catalog.reading import Reading, tensors_digest
 from talent_factory.kits.catalog.rows import forget, keep, known_kits
 from talent_factory.kits.catalog.stamps import kit_stamp
 from talent_factory.kits.catalog.words import Hit, find
 from talent_factory.kits.index import DEFAULT_FOLDER, entry, kit_folders
+
+T = TypeVar("T")
 
 CATALOG_FILE = "kits.sqlite"
 # So many kits are kept at a time: a stop in the middle of ten thousand loses no more than these.
@@ -88,7 +90,8 @@ class Catalog:
         Raises KitError when the folder is none. A damaged catalog is made anew on the way.
         """
         folders = kit_folders(self.base_dir)
-        return self._sure(lambda: self._update(folders, verify, reporter or SilentReporter()))
+        told = reporter or SilentReporter()
+        return self._sure(lambda: self._update(folders, verify, told), refill=False)
 
     def entries(self, *, include_invalid: bool = False, wish: Wish | None = None) -> list[dict[str, Any]]:
         """Return the index entries in the order of the wish, by folder without one; see `index.entry`."""
@@ -96,11 +99,11 @@ class Catalog:
         if not include_invalid:
             wish = wish.model_copy(update={"valid": True})
         clause, values = wish.where()
-        rows = self._database.execute(
-            f"SELECT folder, valid, fields FROM kits JOIN entries USING (number)"
-            f" WHERE {clause} ORDER BY {wish.order()}",
-            values,
+        query = (
+            "SELECT folder, valid, fields FROM kits JOIN entries USING (number)"
+            f" WHERE {clause} ORDER BY {wish.order()}"
         )
+        rows = self._sure(lambda: self._database.execute(query, values).fetchall())
         return [
             entry(name, self._path(name), valid=bool(valid), fields=json.loads(fields))
             for name, valid, fields in ((os.fsdecode(row[0]), row[1], row[2]) for row in rows)
@@ -114,7 +117,8 @@ class Catalog:
 
     def search(self, text: str, *, wish: Wish | None = None, limit: int = 20) -> list[Hit]:
         """Return the kits whose words fit `text` best; see `words.find`."""
-        return find(self._database, text, wish=wish or Wish(valid=True), limit=limit)
+        wanted = wish or Wish(valid=True)
+        return self._sure(lambda: find(self._database, text, wish=wanted, limit=limit))
 
     def by_folder(self, names: Iterable[str]) -> dict[str, Listed]:
         """Return what is known of some kits."""
@@ -127,6 +131,9 @@ class Catalog:
 
         Only tensors that agree in a sample are read whole, and their digests are kept.
         """
+        return self._sure(lambda: self._duplicates(reporter or SilentReporter()))
+
+    def _duplicates(self, reporter: Reporter) -> list[tuple[str, ...]]:
         rows = self._database.execute(
             "SELECT number, folder, sample FROM kits WHERE tensors = '' AND sample IN"
             " (SELECT sample FROM kits WHERE sample != '' GROUP BY sample HAVING count(*) > 1)"
@@ -135,7 +142,7 @@ class Catalog:
             digest = tensors_digest(self.base_dir / os.fsdecode(folder))
             with transaction(self._database):
                 self._database.execute("UPDATE kits SET tensors = ? WHERE number = ?", (digest, number))
-            if reporter is not None and len(rows) > _SHOW_FROM:
+            if len(rows) > _SHOW_FROM:
                 reporter.progress("compare", done, len(rows), unit="kit")
         groups: dict[str, list[str]] = {}
         for folder, digest in self._database.execute(
@@ -157,11 +164,11 @@ class Catalog:
         return (self.base_dir / name).as_posix()
 
     def _listed(self, tail: str, values: Sequence[object]) -> list[Listed]:
-        rows = self._database.execute(
+        query = (
             "SELECT folder, valid, fault, kind, base, token, tags, created, rank, weight, size_mb, weights"
-            " FROM kits " + tail,
-            values,
+            f" FROM kits {tail}"
         )
+        rows = self._sure(lambda: self._database.execute(query, values).fetchall())
         found = []
         for folder, valid, fault, kind, base, token, tags, *numbers in rows:
             name = os.fsdecode(folder)
@@ -171,14 +178,18 @@ class Catalog:
             )
         return found
 
-    def _sure(self, work: Callable[[], Changes]) -> Changes:
+    def _sure(self, work: Callable[[], T], *, refill: bool = True) -> T:
+        """Do the work; when the file turns out to be damaged, read all kits again and do it once more."""
         try:
             return work()
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            refuse_busy(error, self._place)
             self._database.close()
             if self._place is not None and not discard(self._place):
                 self._place = None
             self._database = open_database(self._place)
+            if refill:
+                self._update(kit_folders(self.base_dir), False, SilentReporter())
             return work()
 
     def _update(self, folders: list[Path], verify: bool, reporter: Reporter) -> Changes:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from talent_factory.core.errors import WorkspaceBusy
 from talent_factory.kits.catalog.stamps import rules_stamp
 
 # Counts up with every change of the tables below.
@@ -63,11 +64,19 @@ def open_database(place: Path | None) -> sqlite3.Connection:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             return _open(place)
-        except (sqlite3.DatabaseError, OSError):
+        except (sqlite3.DatabaseError, OSError) as error:
+            refuse_busy(error, place)
             # a second try: what cannot be read is thrown away, it is no one's truth
             if not discard(place):
                 break
     return _fresh(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
+
+
+def refuse_busy(error: Exception, place: Path | None) -> None:
+    """Raise WorkspaceBusy when `error` only means that another process writes: nothing is damaged then."""
+    code = getattr(error, "sqlite_errorcode", 0) or 0
+    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise WorkspaceBusy(f"{place} is being written by another process", remedy="try again soon") from None
 
 
 def discard(place: Path) -> bool:

@@ -89,34 +89,39 @@ class Meaning:
         instead = hits[0].instead if hits else ()
         return _joined(orders, instead)[:limit]
 
-    def _allowed(self, wish: Wish) -> dict[int, str]:
+    def _allowed(self, wish: Wish) -> NDArray[np.int64]:
         clause, values = wish.where()
-        rows = self._catalog.connection().execute(f"SELECT number, folder FROM kits WHERE {clause}", values)
-        return {number: os.fsdecode(folder) for number, folder in rows}
+        rows = self._catalog.connection().execute(f"SELECT number FROM kits WHERE {clause}", values)
+        return np.fromiter((number for (number,) in rows), np.int64)
 
-    def _order(self, kind: str, question: Vectors, allowed: dict[int, str]) -> list[str]:
+    def _order(self, kind: str, question: Vectors, allowed: NDArray[np.int64]) -> list[str]:
         """Kits that are nearer to the question than kits are on the whole, the nearest first."""
         matrix = self._matrix(kind)
         cosines = matrix.best(question)
         if not len(cosines):
             return []
-        ranked = np.argsort(-cosines, kind="stable")
         # exactly 0 is where the encoder saw nothing that it knows
-        good = (cosines >= np.mean(cosines) - 1e-6) & (cosines != 0)
-        ranked = ranked[good[ranked]]
-        names = (allowed.get(int(matrix.numbers[row])) for row in ranked)
-        return [name for name in names if name is not None][:_DEPTH]
+        good = (cosines >= np.mean(cosines) - 1e-6) & (cosines != 0) & np.isin(matrix.numbers, allowed)
+        rows = np.flatnonzero(good)
+        ranked = matrix.numbers[rows[np.argsort(-cosines[rows], kind="stable")][:_DEPTH]].tolist()
+        marks = ", ".join("?" * len(ranked))
+        names = dict(
+            self._catalog.connection().execute(
+                f"SELECT number, folder FROM kits WHERE number IN ({marks})", ranked
+            )
+        )
+        return [os.fsdecode(names[number]) for number in ranked if number in names]
 
     def _matrix(self, kind: str) -> _Matrix:
         if kind not in self._matrices:
-            found = self._catalog.connection().execute(
-                "SELECT number, vector FROM vectors WHERE encoder = ? AND source LIKE ? ORDER BY number",
-                (self._key, f"{kind}:%"),
-            )
-            pairs = found.fetchall()
-            every = np.array([number for number, _ in pairs], np.int64)
-            width = len(pairs[0][1]) // 4 if pairs else 1
-            rows = np.frombuffer(b"".join(vector for _, vector in pairs), "<f4").reshape(-1, width)
+            chosen = (self._key, f"{kind}:%")
+            where = "FROM vectors WHERE encoder = ? AND source LIKE ?"
+            database = self._catalog.connection()
+            count, size = database.execute(f"SELECT count(*), max(length(vector)) {where}", chosen).fetchone()
+            every, rows = np.zeros(count, np.int64), np.zeros((count, (size or 4) // 4), np.float32)
+            found = database.execute(f"SELECT number, vector {where} ORDER BY number", chosen)
+            for row, (number, vector) in enumerate(found):
+                every[row], rows[row] = number, np.frombuffer(vector, "<f4")
             numbers, starts = np.unique(every, return_index=True)
             self._matrices[kind] = _Matrix(numbers, starts.astype(np.int64), rows)
         return self._matrices[kind]

@@ -45,11 +45,13 @@ def find(database: sqlite3.Connection, text: str, *, wish: Wish, limit: int) -> 
         return []
     groups: list[tuple[str, ...]] = []
     instead: list[tuple[str, str]] = []
+    terms: list[str] = []
     for word in dict.fromkeys(asked):
         if _occurs(database, word):
             groups.append((word,))
             continue
-        near = _near(database, word)
+        terms = terms or [term for (term,) in database.execute("SELECT term FROM vocabulary")]
+        near = _near(terms, word)
         instead += [(word, other) for other in near]
         groups.append(tuple(near))
     known = [group for group in groups if group]
@@ -84,11 +86,10 @@ def _occurs(database: sqlite3.Connection, word: str) -> bool:
     )
 
 
-def _near(database: sqlite3.Connection, word: str) -> list[str]:
-    """Words of the catalog that contain `word`, else those it may have been meant for, nearest first."""
+def _near(terms: Sequence[str], word: str) -> list[str]:
+    """Those of `terms` that contain `word`, else those that it may have been meant for, nearest first."""
     if len(word) < 3:
         return []
-    terms = [term for (term,) in database.execute("SELECT term FROM vocabulary")]
     inside = [term for term in terms if word in term]
     if inside:
         return sorted(inside, key=lambda term: (len(term), term))[:_ALTERNATIVES]
