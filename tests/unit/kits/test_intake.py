@@ -429,6 +429,16 @@ def test_ids_are_made_of_any_name(stem: str, name: str) -> None:
     assert kit_id(stem, "style", "abcdef1234") == f"avatar.style.{name}"
 
 
+def test_an_exported_file_comes_back_under_its_kits_id(tmp_path: Path) -> None:
+    words = {"modelspec.title": "avatar.identity.anna.winter", "modelspec.trigger_phrase": "qb_anna"}
+    taken, _ = take(write_arrays(tmp_path / "qb_anna_lora.safetensors", small(), words), tmp_path)
+    assert taken.id == "avatar.identity.anna.winter"
+    other = write_arrays(
+        tmp_path / "b.safetensors", small(), {**words, "modelspec.title": "avatar.identity../x"}
+    )
+    assert take(other, tmp_path)[0].id == "avatar.identity.b"
+
+
 # many at a time, again, and not at all
 
 

@@ -216,9 +216,20 @@ def _free_id(lora: Lora, order: Order, shelf: _Shelf) -> str:
                 remedy="--replace puts this one in its place",
             )
         return wanted
-    wanted = kit_id(lora.stem, lora.facts.kind, lora.digest)
+    wanted = _stated_id(lora) or kit_id(lora.stem, lora.facts.kind, lora.digest)
     # files of one name in two folders are two kits; the hash tells them apart, always in the same way
     return wanted if wanted not in shelf.ids or order.replace else f"{wanted}_{lora.digest[:8]}"
+
+
+def _stated_id(lora: Lora) -> str:
+    """The id of the kit that this file was exported from, "" when its title is none of that kind."""
+    title = lora.facts.title
+    if not title.startswith(f"avatar.{lora.facts.kind}."):
+        return ""
+    try:
+        return check_id(title)
+    except UsageError:
+        return ""
 
 
 @contextmanager
