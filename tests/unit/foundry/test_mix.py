@@ -11,11 +11,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from foundry_maker import IDENTITY, STYLE, add_kit
+from kit_maker import make_tensors, write_lora
 from talent_factory.core.errors import KitError
 from talent_factory.foundry.blend import Mix
+from talent_factory.foundry.blocks import read_blocks
 from talent_factory.foundry.discover import Ingredient, Kit, load_kit
 from talent_factory.foundry.mix import combine, mixed
+from talent_factory.training.families import load_base
 from talent_factory.training.families.port import Base
+from talent_factory.training.families.random_base import make_random_base
 from talent_factory.training.lora import low_rank_delta, merge_into, target_layers
 
 ATTENTION = "lora_unet_mid_block_attentions_0_proj_in"
@@ -224,3 +228,24 @@ def test_a_mix_of_turns_is_no_single_file(pair: tuple[Ingredient, Ingredient]) -
     assert pair[1].kit.id == STYLE
     with pytest.raises(KitError, match="step to step"):
         combine(together(*pair, switch=True))
+
+
+def test_b_lora_leaves_all_but_its_own_blocks_of_an_sdxl(identity: Kit, tmp_path: Path) -> None:
+    folder = make_random_base(tmp_path / "sdxl", "tiny-sdxl", seed=1)
+    base, kit = load_base(str(folder)), tmp_path / "kit"
+    kit.mkdir()
+    write_lora(kit / "weights.safetensors", make_tensors(folder))
+    large = identity.model_copy(update={"path": kit, "base": str(folder)})
+    changed: dict[str, set[str]] = {}
+    for preset in ("content", "style"):
+        before = {name: p.detach().clone() for name, p in base.unet.named_parameters()}
+        use = Ingredient(kit=large, weight=1.0, blocks=read_blocks(preset, base=large.base))
+        with mixed(base, together(use)):
+            now = dict(base.unet.named_parameters())
+            changed[preset] = {
+                ".".join(name.split(".")[:4]) for name in before if not torch.equal(before[name], now[name])
+            }
+    assert changed == {
+        "content": {"up_blocks.0.attentions.0"},
+        "style": {"up_blocks.0.attentions.1"},
+    }
