@@ -62,8 +62,8 @@ def main() -> None:
         return
     work = Studio(options.folder, load_probe())
     done = []
-    for look, style in zip(LOOKS, styles, strict=False):
-        for number, identity in enumerate(identities):
+    for number, identity in enumerate(identities):
+        for look, style in zip(LOOKS, styles, strict=False):
             place = options.folder / "pairs" / f"{identity.rsplit('.', 1)[1]}_{look}"
             pair = (_ingredient(talents, identity), _ingredient(talents, style))
             if not (place / "figures.json").is_file():
