@@ -185,6 +185,13 @@ def test_other_rules_judge_all_kits_again(root: Path, monkeypatch: pytest.Monkey
     assert update(root).read == 0
 
 
+def test_a_base_that_is_away_keeps_nobody_from_listing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "MINI_FOLDER", tmp_path / "nowhere")
+    assert [item["valid"] for item in index_kits(root, include_invalid=True)] == [False] * 3
+
+
 def test_a_folder_of_no_workspace_gets_no_file_beside_it(root: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "loras"
     shutil.copytree(root, elsewhere)
