@@ -155,8 +155,14 @@ def check_same_base(ingredients: Sequence[Ingredient]) -> None:
 
 
 def strength_warning(ingredients: Sequence[Ingredient]) -> str:
-    """A sentence when the weights add up to more than a base usually bears, else an empty text."""
-    total = sum(abs(ingredient.weight) for ingredient in ingredients)
+    """A sentence when weights that act together add up to more than a base usually bears, else no text."""
+    total = max(
+        (
+            sum(abs(other.weight) for other in ingredients if other.begin <= use.begin < other.end)
+            for use in ingredients
+        ),
+        default=0.0,
+    )
     if len(ingredients) < 2 or total <= STRONG_SUM:
         return ""
     return f"the weights add up to {total:g}; above {STRONG_SUM:g} colours and shapes tend to burn"

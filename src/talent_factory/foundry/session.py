@@ -44,7 +44,7 @@ class Session:
     @property
     def warning(self) -> str:
         """A remark about the mix, or an empty text."""
-        return strength_warning(self.mix.ingredients)
+        return "" if self.mix.switch else strength_warning(self.mix.ingredients)
 
 
 def prepare(

@@ -83,3 +83,7 @@ def test_only_a_strong_mix_is_remarked_on(identity: Kit, style: Kit) -> None:
     assert not warning(1.0, 0.5)
     assert "1.8" in warning(1.0, 0.8)
     assert "1.8" in warning(1.0, -0.8)
+    early, late = Ingredient(kit=identity, weight=1.0, end=0.4), Ingredient(kit=style, weight=0.8, begin=0.4)
+    assert not strength_warning([early, late])
+    assert "1.8" in strength_warning([early, late.model_copy(update={"begin": 0.3})])
+    assert not strength_warning([])
