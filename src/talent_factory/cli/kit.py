@@ -172,9 +172,11 @@ def write_index(catalog: Catalog, *, output: Path | None, pretty: bool, include_
     """Print what the catalog knows as a JSON array, or write it to `output` in one step."""
     from talent_factory.core.files import write_text
 
-    entries = catalog.entries(include_invalid=include_invalid)
     # a folder's name may be no UTF-8: escapes can say it all the same
-    text = json.dumps(entries, indent=2 if pretty else None)
+    if pretty:
+        text = json.dumps(catalog.entries(include_invalid=include_invalid), indent=2)
+    else:
+        text = catalog.index_text(include_invalid=include_invalid)
     if output is None:
         print(text)
     else:

@@ -64,6 +64,8 @@ def test_the_index_is_the_same_byte_for_byte_cold_and_warm(root: Path) -> None:
         expected = plain(root, include_invalid=include_invalid)
         for _ in range(2):
             assert json.dumps(index_kits(root, include_invalid)) == expected
+            with Catalog(root) as catalog:
+                assert catalog.index_text(include_invalid=include_invalid) == expected
 
 
 def test_only_what_changed_is_read_again(root: Path, tmp_path: Path, base: Path) -> None:

@@ -95,7 +95,20 @@ class Catalog:
 
     def entries(self, *, include_invalid: bool = False, wish: Wish | None = None) -> list[dict[str, Any]]:
         """Return the index entries in the order of the wish, by folder without one; see `index.entry`."""
-        wish = wish or Wish()
+        return [
+            entry(name, self._path(name), valid=valid, fields=json.loads(fields))
+            for name, valid, fields in self._entry_rows(include_invalid, wish or Wish())
+        ]
+
+    def index_text(self, *, include_invalid: bool = False) -> str:
+        """Return `entries` as JSON on one line, in ASCII, without reading and writing each one anew."""
+        parts = []
+        for name, valid, fields in self._entry_rows(include_invalid, Wish()):
+            head = json.dumps({"id": name, "path": self._path(name), "valid": valid})
+            parts.append(f"{head[:-1]}, {fields[1:]}")
+        return f"[{', '.join(parts)}]"
+
+    def _entry_rows(self, include_invalid: bool, wish: Wish) -> list[tuple[str, bool, str]]:
         if not include_invalid:
             wish = wish.model_copy(update={"valid": True})
         clause, values = wish.where()
@@ -104,10 +117,7 @@ class Catalog:
             f" WHERE {clause} ORDER BY {wish.order()}"
         )
         rows = self._sure(lambda: self._database.execute(query, values).fetchall())
-        return [
-            entry(name, self._path(name), valid=bool(valid), fields=json.loads(fields))
-            for name, valid, fields in ((os.fsdecode(row[0]), row[1], row[2]) for row in rows)
-        ]
+        return [(os.fsdecode(folder), bool(valid), fields) for folder, valid, fields in rows]
 
     def kits(self, wish: Wish | None = None) -> list[Listed]:
         """Return the kits that the wish lets through, invalid ones too unless it says otherwise."""
