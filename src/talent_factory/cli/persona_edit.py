@@ -46,6 +46,9 @@ ChoiceOption = Annotated[
     Path | None,
     typer.Option("--choice", help="Mix as the choice.json of talent mix choose says."),
 ]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Processor threads it draws with.")
+]
 NewArgument = Annotated[str, typer.Argument(metavar="ID", help="Its name, such as kairo.")]
 OldArgument = Annotated[str, typer.Argument(metavar="ID", help="The persona.")]
 
@@ -125,6 +128,7 @@ def change(
     guidance: GuidanceOption = None,
     size: SizeOption = None,
     seed: SeedOption = None,
+    threads: ThreadsOption = None,
     choice: ChoiceOption = None,
     base: Annotated[str | None, typer.Option("--base", help="Draw with this base from now on.")] = None,
     accept_kits: Annotated[
@@ -152,7 +156,7 @@ def change(
         projection=projection,
         switch=switch,
         size=size,
-        draw={"steps": steps, "guidance": guidance, "seed": seed},
+        draw={"steps": steps, "guidance": guidance, "seed": seed, "threads": threads},
     )
     persona, where = _changed(
         persona_id,

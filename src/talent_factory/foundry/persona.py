@@ -124,7 +124,8 @@ class Slider(Record):
 class Drawing(Record):
     """How a persona is drawn when nobody says otherwise; `size` is (width, height), the base's own if None.
 
-    `batch` stands here because the number of images drawn at a time may move a channel by one level.
+    `batch` and `threads` stand here because the images drawn at a time and the processor's threads that share
+    the sums may move a channel by a level.
     """
 
     steps: int = Field(default=20, ge=1, le=500)
@@ -132,6 +133,7 @@ class Drawing(Record):
     size: tuple[int, int] | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
     batch: int = Field(default=4, ge=1, le=64)
+    threads: int | None = Field(default=None, ge=1, le=1024)
 
 
 class Phrases(Record):

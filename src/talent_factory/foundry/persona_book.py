@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,9 +133,11 @@ def compose(
         check_base(use.kit, found)
     check_same_base(list(uses.values()))
     given = {name: value for name, value in (words or {}).items() if value not in (None, "", (), [], {})}
+    draw = {"threads": usual_threads(), **given.pop("draw", {})}
     fields = {
         **_from_identity(list(uses.values())),
         **given,
+        "draw": draw,
         **Mix(**dict(mixing or {})).model_dump(exclude={"ingredients"}),
         "id": persona_id,
         "base": base_use.model_dump(),
@@ -145,6 +148,16 @@ def compose(
         },
     }
     return parse(Persona, fields, source=f"persona {persona_id}", remedy="talent persona new --help")
+
+
+def usual_threads() -> int:
+    """The processor's threads that a new persona draws with: OMP_NUM_THREADS, else one a core."""
+    import psutil
+
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and 1 <= int(asked) <= 1024:
+        return int(asked)
+    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
 
 
 def _from_identity(uses: Sequence[Ingredient]) -> dict[str, Any]:
@@ -215,7 +228,7 @@ def well_known_dial(name: str, value: float, *, root: Path) -> Dial:
         if match is None:
             raise KitError(
                 f"slider {name} needs the kit {candidates[0]}, which is not in {root}",
-                remedy=f"talent kit import it, or name others: --slider {name}=LOW_ID,HIGH_ID",
+                remedy=f"talent kit import FILE, or name others: --slider {name}=LOW_ID,HIGH_ID",
             )
         ends.append(match)
     return Dial(low=ends[0], high=ends[1], value=value)

@@ -84,5 +84,5 @@ def _find_identity(dot_id: str, root: Path) -> str:
             return talent_id
     raise KitError(
         f"the persona needs the identity kit {candidates[0][:100]}, which is not in {root}",
-        remedy="talent kit import it, or name another with --identity",
+        remedy="talent kit import FILE, or name another with --identity",
     )

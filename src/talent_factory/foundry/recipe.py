@@ -74,7 +74,8 @@ class RenderRecipe(Record):
     """Everything needed to make one image again; sizes in pixels, equal recipes give equal bytes.
 
     `batch` is part of it: float sums are grouped differently in batches of another size, which can move a
-    channel value by one level.
+    channel value by one level. So are the processor's `threads` where they were asked for; without, equal
+    bytes need as many as before.
     """
 
     prompt: str
@@ -93,6 +94,7 @@ class RenderRecipe(Record):
     control: ControlUse | None = None
     precision: str = "float32"
     batch: int = 1
+    threads: int | None = None
     version: str
 
     def parameters(self) -> str:

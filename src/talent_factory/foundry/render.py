@@ -57,6 +57,8 @@ class RenderOrder(Record):
     """None takes the base's own."""
     size: tuple[int, int] | None = None
     batch: int = Field(default=4, ge=1, le=64)
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Of the processor, as sums are shared out among them; None takes what torch would."""
     control: Control | None = None
 
 
@@ -117,7 +119,7 @@ def render(
     telling = _Telling(reporter, stop, preview, order.steps, len(paths), out, images=there)
     if not missing:
         return paths
-    with _ready(base, order, mix, size) as (texts, hooks):
+    with _threads(order.threads), _ready(base, order, mix, size) as (texts, hooks):
         for batch in missing:
             shots = [order.shots[index] for index in batch]
             images_BHWC = draw(
@@ -132,6 +134,19 @@ def render(
                 reporter.event("image", number=index + 1, path=str(paths[index]))
             telling.finished(len(batch))
     return paths
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """`count` threads for this while; None leaves them as they are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass
@@ -240,6 +255,7 @@ def _recipes(base: Base, order: RenderOrder, mix: Mix, size: tuple[int, int]) ->
         "switch": mix.switch,
         "control": _control_use(order.control),
         "precision": str(base.dtype).removeprefix("torch."),
+        "threads": order.threads,
         "version": __version__,
     }
     return [

@@ -131,6 +131,7 @@ def _facts(opened: OpenPersona) -> tuple[NamedText, ...]:
         "steps": str(draw.steps),
         "guidance": "the base's own" if draw.guidance is None else f"{draw.guidance:g}",
         "seed": str(draw.seed),
+        "threads": str(draw.threads or ""),
         "kept out": persona.negatives,
     }
     return tuple(NamedText(name=name, text=text) for name, text in found.items() if text)

@@ -29,7 +29,7 @@ from talent_factory.foundry.persona_book import (
 )
 from talent_factory.foundry.persona_choose import apply_choice, choose_for, read_choice
 from talent_factory.foundry.persona_draw import OpenPersona, examine, open_persona, template_of
-from talent_factory.foundry.recipe import KitUse
+from talent_factory.foundry.recipe import KitUse, read_recipe
 from talent_factory.foundry.session import shoot
 from talent_factory.foundry.ways import Marks, MixChoice, Tried
 from talent_factory.training.families.port import Base
@@ -187,9 +187,13 @@ def test_two_processes_draw_the_same_bytes(persona: Persona, root: Path, tmp_pat
         "opened = open_persona(load_persona(Path(sys.argv[1]), 'kairo'), root=Path(sys.argv[2]))\n"
         "shoot(opened.session(), out=Path(sys.argv[3]), reporter=SilentReporter())\n"
     )
-    for name in ("one", "two"):
+    # the persona has its own number of threads, whatever its surroundings say
+    for name, threads in (("one", "1"), ("two", "2")):
         arguments = [str(tmp_path / "personas"), str(root), str(tmp_path / name)]
-        subprocess.run([sys.executable, "-c", script, *arguments], check=True, env=dict(os.environ))
+        environment = {**os.environ, "OMP_NUM_THREADS": threads}
+        subprocess.run([sys.executable, "-c", script, *arguments], check=True, env=environment)
+    assert persona.draw.threads
+    assert read_recipe(tmp_path / "one" / "001.png").threads == persona.draw.threads
     images = sorted(path.name for path in (tmp_path / "one").glob("*.png"))
     assert images == ["001.png", "sheet.png"]
     for image in images:
