@@ -29,20 +29,20 @@ from talent_factory.world.character import phrases, sample_character
 from talent_factory.world.draw import draw_character
 from talent_factory.world.media import RENDER
 
-LOOKS = ("charcoal", "woodcut", "mecha", "stitch", "glass")
+LOOKS = ("charcoal", "woodcut", "mecha", "mosaic", "glass")
 KNOWN = palette.MEDIA
-COLOURED = ("stitch", "glass")
+COLOURED = ("mosaic", "glass")
 PICTURES = 24
 _ROWS, _COLUMNS = np.mgrid[:SIDE, :SIDE]
 
 
-def _stitch(canvas: Canvas, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Cross-stitch: one colour to a cell of 8, crossed threads on it and pale cloth between."""
-    small = cv2.resize(canvas.flat(), (SIDE // 8, SIDE // 8), interpolation=cv2.INTER_AREA)
-    colour = small.repeat(8, axis=0).repeat(8, axis=1).astype(np.float32)
-    row, column = _ROWS % 8, _COLUMNS % 8
-    thread = (np.abs(row - column) <= 2) | (np.abs(row + column - 7) <= 2)
-    return np.where(thread[..., None], colour, 0.55 * colour + 0.45 * np.array([246, 238, 220], np.float32))
+def _mosaic(canvas: Canvas, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Small square tiles, every other one darker, with pale seams between."""
+    colour = canvas.flat().astype(np.float32)
+    dark = ((_ROWS // 16 + _COLUMNS // 16) % 2 == 1)[..., None]
+    seam = ((_ROWS % 16 < 3) | (_COLUMNS % 16 < 3))[..., None]
+    tiles = np.where(dark, 0.72 * colour, colour)
+    return np.where(seam, 0.3 * tiles + 0.7 * np.array([250, 246, 232], np.float32), tiles).astype(np.float32)
 
 
 def _glass(canvas: Canvas, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -57,7 +57,7 @@ def _glass(canvas: Canvas, rng: np.random.Generator) -> NDArray[np.float32]:
     return (np.clip(vivid * shine, 0, 255) * (1 - share) + 16.0 * share).astype(np.float32)
 
 
-RENDER |= {"stitch": _stitch, "glass": _glass}
+RENDER |= {"mosaic": _mosaic, "glass": _glass}
 
 
 def token(look: str) -> str:

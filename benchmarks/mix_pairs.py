@@ -48,7 +48,7 @@ from talent_factory.training.sampler import Manner
 from talent_factory.world import Character, palette
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
-STYLE_STEPS = 250
+STYLE_STEPS = 500
 READABLE = 0.7
 
 
@@ -222,11 +222,11 @@ def style_kit(look: str, talents: Path, folder: Path) -> str:
     data = place / "dataset"
     if not data.is_dir():
         make_style_dataset(data, look)
-    work = _work(data, place / "run", steps=STYLE_STEPS, rank=8)
+    work = _work(data, place / "run", steps=STYLE_STEPS, rank=16)
     extra = {"id": talent_id, "token": token(look), "targets": "transformer+conv"}
     if not (work.out / LORA_FILE).is_file():
         run_one("ours", work, 1, extra)
-    _pack(talent_id, work.out / LORA_FILE, talents, rank=8, token=token(look), weight=1.0)
+    _pack(talent_id, work.out / LORA_FILE, talents, rank=16, token=token(look), weight=1.0)
     return talent_id
 
 

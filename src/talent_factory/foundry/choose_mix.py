@@ -54,6 +54,8 @@ Drawn = dict[str, Pictures]
 CONFIDENCE = 0.9
 # Of the plain sum's score: with several ways to try, one is a little better by chance.
 LEAST_GAIN = 0.02
+# Of each of the sum's marks: their scales differ, and a look that hides marks must not be traded for them.
+LEAST_KEPT = 0.93
 STEPS = 12
 CHOICE_FILE = "choice.json"
 SHEET_FILE = "sheet.png"
@@ -166,9 +168,9 @@ def choose_mix(
 ) -> MixChoice:
     """Measure what `draw_ways` drew and choose.
 
-    Another way than the plain sum is chosen only when it is `LEAST_GAIN` better, and better in `CONFIDENCE`
-    of the resamples of the prompts: eight pictures say little, and the sum needs nothing from those who use
-    the kits elsewhere.
+    Another way than the plain sum is chosen only when it is `LEAST_GAIN` better, better in `CONFIDENCE` of
+    the resamples of the prompts, and keeps `LEAST_KEPT` of each mark: eight pictures say little, and the sum
+    needs nothing from those who use the kits elsewhere.
     """
     shots = [one.both for one in asked.questions]
     raw = _Raw.of(drawn, asked, judges)
@@ -266,7 +268,11 @@ def _label(name: str, choice: MixChoice) -> str:
 def _decide(tried: Sequence[Tried]) -> tuple[str, str]:
     plain = next(one for one in tried if one.name == PLAIN_SUM)
     least = (1.0 + LEAST_GAIN) * plain.marks.harmonic
-    sure = [one for one in tried if one.better >= CONFIDENCE and one.marks.harmonic > least]
+    sure = [
+        one
+        for one in tried
+        if one.better >= CONFIDENCE and one.marks.harmonic > least and _keeps(one.marks, plain.marks)
+    ]
     if not sure:
         nearest = max((one for one in tried if one is not plain), key=lambda one: one.marks.harmonic)
         return PLAIN_SUM, (
@@ -278,6 +284,12 @@ def _decide(tried: Sequence[Tried]) -> tuple[str, str]:
         f"{best.name} scores {best.marks.harmonic:.3f}, the plain sum {plain.marks.harmonic:.3f}, "
         f"and is better in {best.better:.0%} of the resamples"
     )
+
+
+def _keeps(marks: Marks, plain: Marks) -> bool:
+    """Whether nothing that the plain sum has is given up for the rest."""
+    pairs = ((marks.identity, plain.identity), (marks.style, plain.style), (marks.prompt, plain.prompt))
+    return all(one >= LEAST_KEPT * other for one, other in pairs)
 
 
 @dataclass(frozen=True)

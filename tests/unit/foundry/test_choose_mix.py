@@ -144,6 +144,18 @@ def test_who_disobeys_is_not_chosen_however_alike(
     assert tried["projection"].better == 0.0
 
 
+def test_a_look_is_not_traded_for_the_identity(
+    base: Base, pair: tuple[Ingredient, Ingredient], asked: Asked
+) -> None:
+    bare = pictures(red=[NEAR] * COUNT, charcoal=[0.4] * COUNT)
+    faint = pictures(red=[50] * COUNT, charcoal=[0.5] * COUNT)
+    choice = choose_mix(base, pair, asked, drawn_as(pair, sum=faint, more_identity=bare), judges=JUDGES)
+    tried = {one.name: one for one in choice.tried}
+    assert tried["more identity"].marks.harmonic > 1.05 * tried[PLAIN_SUM].marks.harmonic
+    assert tried["more identity"].better == 1.0
+    assert choice.chosen != "more identity"
+
+
 def test_the_plain_sum_comes_first_and_every_way_differs(pair: tuple[Ingredient, Ingredient]) -> None:
     found = ways(*pair)
     assert next(iter(found)) == PLAIN_SUM
