@@ -54,17 +54,19 @@ CASES = {
 
 
 def main() -> None:
-    """Measure the cases that were asked for and keep them in one file of results."""
+    """Measure the cases that were asked for and keep each in its own file of results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", action="append", choices=sorted(CASES))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    found: dict[str, Any] = {}
+    held = True
     with tempfile.TemporaryDirectory(prefix="mixing-") as work:
         for name in options.case or list(CASES):
-            found[name] = measure(CASES[name], Path(work), rounds=options.rounds)
-    held = all(ways["sum"]["cost_of_a_full_render"] <= 0.02 for ways in found.values())
-    record("mixing", {"targets": {"sum: cost of a full render": "<= 0.02"}, "held": held, "cases": found})
+            ways = measure(CASES[name], Path(work), rounds=options.rounds)
+            cheap = ways["sum"]["cost_of_a_full_render"] <= 0.02
+            held &= cheap
+            told = {"targets": {"sum: cost of a full render": "<= 0.02"}, "held": cheap, "ways": ways}
+            record(f"mixing_{name.replace('-', '_')}", told)
     raise SystemExit(0 if held else 1)
 
 

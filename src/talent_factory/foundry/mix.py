@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from talent_factory.core.errors import KitError
+from talent_factory.core.files import sha256_bytes
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.blocks import block_namer, factor_of
 from talent_factory.foundry.discover import Ingredient, check_same_base
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from talent_factory.training.families.port import Base
 
 UNET = "lora_unet_"
+# A small model's steps are short beside merging; a large one's are long, and its weights large.
+KEPT_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ class Mixture:
         self.steady = mix.steady
         """Whether all steps want the same weights: then what follows from them may be kept for a batch."""
         self._mix, self._now = mix, text_weights(mix) if mix.steady else None
+        self._kept: dict[Weights, list[Tensor]] = {}
         layers, shapes = read_layers(mix)
         self._places: list[_Place] = []
         for prefix, module in base.modules():
@@ -165,7 +169,7 @@ class Mixture:
             return
         wanted = weights_at(self._mix, index, steps)
         if wanted != self._now:
-            self._put(wanted, [place for place in self._places if place.name.startswith(UNET)])
+            self._put_again(wanted, [place for place in self._places if place.name.startswith(UNET)])
             self._now = wanted
 
     @torch.no_grad()
@@ -181,6 +185,17 @@ class Mixture:
         """Put the saved weights back bit for bit."""
         for place in self._places:
             place.parameter.copy_(place.original)
+
+    def _put_again(self, weights: Weights, places: Sequence[_Place]) -> None:
+        """As `_put`; what comes back step after step is kept where it takes little memory."""
+        if weights in self._kept:
+            for place, tensor in zip(places, self._kept[weights], strict=True):
+                place.parameter.copy_(tensor)
+            return
+        self._put(weights, places)
+        size = sum(place.parameter.nbytes for place in places)
+        if (len(self._kept) + 1) * size <= KEPT_BYTES:
+            self._kept[weights] = [place.parameter.detach().clone() for place in places]
 
     def _put(self, weights: Weights, places: Sequence[_Place]) -> None:
         for place in places:
@@ -249,8 +264,12 @@ def _layer(tensors: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor, fl
 
 
 def _read(ingredient: Ingredient) -> dict[str, Tensor]:
+    kit = ingredient.kit
     try:
-        return load_file(ingredient.kit.weights)
+        data = kit.weights.read_bytes()
+        if sha256_bytes(data) != kit.sha256:
+            raise KitError(f"{kit.id} changed after it was checked", remedy="run the command again")
+        return load(data)
     except (OSError, SafetensorError) as error:
         raise KitError(
             f"{ingredient.kit.weights} cannot be read: {error}",

@@ -169,7 +169,11 @@ def test_nothing_is_written_when_nothing_changes(base: Base, pair: tuple[Ingredi
             assert parameter._version - version == writes
 
 
-def test_kits_take_turns(base: Base, pair: tuple[Ingredient, Ingredient]) -> None:
+@pytest.mark.parametrize("kept", [0, 1 << 30])
+def test_kits_take_turns(
+    base: Base, pair: tuple[Ingredient, Ingredient], kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("talent_factory.foundry.mix.KEPT_BYTES", kept)
     alone = []
     for use in pair:
         with mixed(base, together(use)):
