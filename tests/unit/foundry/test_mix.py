@@ -13,6 +13,7 @@ from torch import Tensor
 from foundry_maker import IDENTITY, STYLE, add_kit
 from kit_maker import make_tensors, write_lora
 from talent_factory.core.errors import KitError
+from talent_factory.core.files import sha256_file
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.blocks import read_blocks
 from talent_factory.foundry.discover import Ingredient, Kit, load_kit
@@ -42,6 +43,14 @@ def weight_of(base: Base, name: str) -> Tensor:
     return dict(target_layers(base.unet, name=base.lora_name))[name].weight.detach().clone()
 
 
+def altered(kit: Kit, folder: Path, tensors: dict[str, Tensor]) -> Ingredient:
+    """The kit with other tensors, as one that passed its checks with them."""
+    shutil.copytree(kit.path, folder)
+    save_file(tensors, folder / "weights.safetensors")
+    digest = sha256_file(folder / "weights.safetensors")
+    return Ingredient(kit=kit.model_copy(update={"path": folder, "sha256": digest}), weight=1.0)
+
+
 @pytest.fixture
 def pair(identity: Kit, style: Kit) -> tuple[Ingredient, Ingredient]:
     return Ingredient(kit=identity, weight=0.9), Ingredient(kit=style, weight=0.333)
@@ -69,11 +78,8 @@ def test_one_file_stands_for_a_mix(base: Base, pair: tuple[Ingredient, Ingredien
 
 
 def test_a_missing_alpha_means_alpha_equals_rank(identity: Kit, tmp_path: Path) -> None:
-    folder = tmp_path / "kit"
-    shutil.copytree(identity.path, folder)
     tensors = {name: t for name, t in load_file(identity.weights).items() if not name.endswith("alpha")}
-    save_file(tensors, folder / "weights.safetensors")
-    without = together(Ingredient(kit=identity.model_copy(update={"path": folder}), weight=1.0))
+    without = together(altered(identity, tmp_path / "kit", tensors))
     found, usual = combine(without), combine(together(Ingredient(kit=identity, weight=1.0)))
     # rank and alpha of that kit are both 2
     assert all(torch.equal(found[name], usual[name]) for name in usual)
@@ -81,13 +87,9 @@ def test_a_missing_alpha_means_alpha_equals_rank(identity: Kit, tmp_path: Path) 
 
 @pytest.mark.parametrize(("part", "message"), [("lora_up", "incomplete"), ("lora_down", "incomplete")])
 def test_incomplete_layers_are_refused(identity: Kit, tmp_path: Path, part: str, message: str) -> None:
-    folder = tmp_path / "kit"
-    shutil.copytree(identity.path, folder)
     tensors = {name: t for name, t in load_file(identity.weights).items() if part not in name}
-    save_file(tensors, folder / "weights.safetensors")
-    broken = Ingredient(kit=identity.model_copy(update={"path": folder}), weight=1.0)
     with pytest.raises(KitError, match=message):
-        combine(together(broken))
+        combine(together(altered(identity, tmp_path / "kit", tensors)))
 
 
 def test_the_base_comes_back_bit_for_bit(base: Base, pair: tuple[Ingredient, Ingredient]) -> None:
@@ -101,13 +103,10 @@ def test_the_base_comes_back_bit_for_bit(base: Base, pair: tuple[Ingredient, Ing
 
 
 def test_a_kit_that_does_not_fit_changes_nothing(base: Base, identity: Kit, tmp_path: Path) -> None:
-    before, folder = bits(base), tmp_path / "kit"
-    shutil.copytree(identity.path, folder)
-    tensors = load_file(identity.weights)
+    before, tensors = bits(base), load_file(identity.weights)
     tensors["lora_unet_zz.lora_down.weight"] = torch.ones(2, 3)
     tensors["lora_unet_zz.lora_up.weight"] = torch.ones(3, 2)
-    save_file(tensors, folder / "weights.safetensors")
-    stranger = Ingredient(kit=identity.model_copy(update={"path": folder}), weight=1.0)
+    stranger = altered(identity, tmp_path / "kit", tensors)
     with pytest.raises(KitError, match="lora_unet_zz"), mixed(base, together(stranger)):
         pass
     assert same(before, base)
@@ -217,13 +216,10 @@ def test_a_dora_kit_brings_its_lengths_and_cannot_be_mixed(
 
 
 def test_kits_that_disagree_about_a_layer_are_refused(identity: Kit, style: Kit, tmp_path: Path) -> None:
-    folder = tmp_path / "kit"
-    shutil.copytree(style.path, folder)
     tensors = load_file(style.weights)
     down = tensors[f"{ATTENTION}.lora_down.weight"]
     tensors[f"{ATTENTION}.lora_down.weight"] = torch.ones(down.shape[0], down.shape[1] + 1, *down.shape[2:])
-    save_file(tensors, folder / "weights.safetensors")
-    other = Ingredient(kit=style.model_copy(update={"path": folder}), weight=1.0)
+    other = altered(style, tmp_path / "kit", tensors)
     with pytest.raises(KitError, match="different shapes"):
         combine(together(Ingredient(kit=identity, weight=1.0), other))
 
@@ -238,8 +234,8 @@ def test_b_lora_leaves_all_but_its_own_blocks_of_an_sdxl(identity: Kit, tmp_path
     folder = make_random_base(tmp_path / "sdxl", "tiny-sdxl", seed=1)
     base, kit = load_base(str(folder)), tmp_path / "kit"
     kit.mkdir()
-    write_lora(kit / "weights.safetensors", make_tensors(folder))
-    large = identity.model_copy(update={"path": kit, "base": str(folder)})
+    digest = sha256_file(write_lora(kit / "weights.safetensors", make_tensors(folder)))
+    large = identity.model_copy(update={"path": kit, "base": str(folder), "sha256": digest})
     changed: dict[str, set[str]] = {}
     for preset in ("content", "style"):
         before = {name: p.detach().clone() for name, p in base.unet.named_parameters()}
@@ -253,3 +249,11 @@ def test_b_lora_leaves_all_but_its_own_blocks_of_an_sdxl(identity: Kit, tmp_path
         "content": {"up_blocks.0.attentions.0"},
         "style": {"up_blocks.0.attentions.1"},
     }
+
+
+def test_a_kit_that_changed_after_its_check_is_refused(identity: Kit, tmp_path: Path) -> None:
+    use = altered(identity, tmp_path / "kit", load_file(identity.weights))
+    forged = {name: tensor + 1 for name, tensor in load_file(identity.weights).items()}
+    save_file(forged, use.kit.weights)
+    with pytest.raises(KitError, match="changed after"):
+        combine(together(use))
