@@ -26,6 +26,7 @@ from talent_factory.service.queue import Jobs, ServiceBusy
 from talent_factory.service.shelf import Shelf
 from talent_factory.service.sse import events
 from talent_factory.service.wire import (
+    BaseSummary,
     FaultAnswer,
     Health,
     Job,
@@ -40,9 +41,15 @@ from talent_factory.service.wire import (
 )
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
-    status: {"model": FaultAnswer} for status in (401, 404, 409, 413, 422, 503)
+    status: {"model": FaultAnswer} for status in (401, 403, 404, 408, 409, 413, 421, 422, 503)
 }
 _PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+_ABOUT = """Kits, mixes, renders and personas of one workspace.
+
+A render is a job: POST /renders answers at once with its id, GET /jobs/ID/events tells how far it is, and its
+images are at /jobs/ID/images/1 and so on. Every refusal is {"error": {"kind", "message", "remedy"}}; one with
+status 503 says in the header Retry-After how many seconds to wait."""
 _MAX_STREAMS = 128
 Found = TypeVar("Found")
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -57,6 +64,9 @@ class House:
 
     place: Workspace
     bases: Mapping[str, str]
+    """Where they are, by the names that requests use."""
+    shown: tuple[BaseSummary, ...]
+    """What is told of them."""
     shelf: Shelf
     jobs: Jobs
     counts: Counts
@@ -71,7 +81,9 @@ def make_app(house: House) -> FastAPI:
     app = FastAPI(
         title="Persona Foundry",
         version=__version__,
-        description="Kits, mixes, renders and personas of one workspace.",
+        description=_ABOUT,
+        # names for those who make a client from the description
+        generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
         responses=_FAULTS,
@@ -79,7 +91,14 @@ def make_app(house: House) -> FastAPI:
         dependencies=[Depends(HTTPBearer(auto_error=False))],
     )
     add_handlers(app, house.place, house.bases)
-    for routes in (_kits(house), _renders(house), _stream(house), _personas(house), _state(house)):
+    for routes in (
+        _kits(house),
+        _renders(house),
+        _pictures(house),
+        _stream(house),
+        _personas(house),
+        _state(house),
+    ):
         app.include_router(routes)
     return app
 
@@ -109,7 +128,7 @@ def _kits(house: House) -> APIRouter:
         return FileResponse(_or_not_there(lambda: house.shelf.preview(talent_id)), media_type="image/png")
 
     @routes.get("/search")
-    def search(
+    def search_kits(
         q: Annotated[str, Query(min_length=1, max_length=400)],
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> list[KitSummary]:
@@ -122,18 +141,22 @@ def _kits(house: House) -> APIRouter:
 def _renders(house: House) -> APIRouter:
     routes = APIRouter(tags=["renders"])
 
+    @routes.get("/bases")
+    def list_bases() -> list[BaseSummary]:
+        """The models that requests may name as their base."""
+        return list(house.shown)
+
     @routes.post("/mixes")
     def check_a_mix(ask: MixAsk) -> MixAnswer:
         """Whether kits can be used together, and how well they get along; nothing is kept or drawn."""
         return mix_answer(check_mix(ask, place=house.place, bases=house.bases), ask)
 
     @routes.post("/renders", status_code=202)
-    def render(ask: RenderAsk, response: Response, idempotency_key: Key = None) -> Job:
+    def render_images(ask: RenderAsk, response: Response, idempotency_key: Key = None) -> Job:
         """Take a job in; the same Idempotency-Key with the same request is the same job."""
-        session = check_render(ask, place=house.place, bases=house.bases)
-        job = house.jobs.submit(
-            ask, total=len(session.order.shots), kits=kit_digests(session), key=idempotency_key
-        )
+        # before the check: a kit that changed since must not hide the job from who asks for it again
+        known = house.jobs.known(ask, key=idempotency_key) if idempotency_key else None
+        job = known or _taken_in(house, ask, idempotency_key)
         response.headers["Location"] = f"/jobs/{job.id}"
         return job
 
@@ -152,29 +175,36 @@ def _renders(house: House) -> APIRouter:
         """Cancel a job; what is finished is kept, and a job that is over stays as it is."""
         return house.jobs.cancel(job_id)
 
+    return routes
+
+
+def _pictures(house: House) -> APIRouter:
+    routes = APIRouter(tags=["renders"])
+
+    def picture(job_id: str, file: str, *, what: str, remedy: str, fresh: bool = False) -> FileResponse:
+        path = regular_file(images_folder(house.place, job_id), file)
+        if path is None:
+            raise NotThere(f"job {job_id} has no {what}", remedy=remedy)
+        headers = {"Cache-Control": "no-store"} if fresh else None
+        return FileResponse(path, media_type="image/png", headers=headers)
+
     @routes.get("/jobs/{job_id}/images/{number}", response_class=FileResponse, responses=_PNG)
     def get_image(job_id: str, number: int) -> FileResponse:
         """Image 1, 2, ... of a job as PNG with its recipe inside."""
-        path = regular_file(images_folder(house.place, job_id), image_name(max(number, 0)))
-        if path is None:
-            raise NotThere(f"job {job_id} has no image {number}", remedy=f"GET /jobs/{job_id} says how many")
-        return FileResponse(path, media_type="image/png")
+        name = image_name(max(number, 0))
+        return picture(job_id, name, what=f"image {number}", remedy=f"GET /jobs/{job_id} says how many")
 
     @routes.get("/jobs/{job_id}/sheet", response_class=FileResponse, responses=_PNG)
     def get_sheet(job_id: str) -> FileResponse:
         """All images of a finished job on one page."""
-        path = regular_file(images_folder(house.place, job_id), SHEET_FILE)
-        if path is None:
-            raise NotThere(f"job {job_id} has no sheet", remedy=f"GET /jobs/{job_id} says whether it is done")
-        return FileResponse(path, media_type="image/png")
+        remedy = f"GET /jobs/{job_id} says whether it is done"
+        return picture(job_id, SHEET_FILE, what="sheet", remedy=remedy)
 
     @routes.get("/jobs/{job_id}/preview", response_class=FileResponse, responses=_PNG)
     def get_job_preview(job_id: str) -> FileResponse:
         """What is being drawn, as far as it can be seen by now."""
-        path = regular_file(images_folder(house.place, job_id), PREVIEW_FILE)
-        if path is None:
-            raise NotThere(f"job {job_id} has no preview", remedy=f"GET /jobs/{job_id}/events tells when")
-        return FileResponse(path, media_type="image/png", headers={"Cache-Control": "no-store"})
+        remedy = f"GET /jobs/{job_id}/events tells when"
+        return picture(job_id, PREVIEW_FILE, what="preview", remedy=remedy, fresh=True)
 
     return routes
 
@@ -183,9 +213,14 @@ def _stream(house: House) -> APIRouter:
     routes = APIRouter(tags=["renders"])
     open_streams: set[int] = set()
 
-    @routes.get("/jobs/{job_id}/events", response_class=StreamingResponse)
-    def follow(request: Request, job_id: str, last_event_id: LastId = 0) -> StreamingResponse:
-        """Progress, images and the end of a job as server-sent events; resumes after Last-Event-ID."""
+    @routes.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses=_STREAM)
+    def follow_job(request: Request, job_id: str, last_event_id: LastId = 0) -> StreamingResponse:
+        """The story of a job as server-sent events, from its beginning or after Last-Event-ID.
+
+        `progress` {stage, done, total, unit, note}, `image` {number}, `preview` {step, steps} and `message`
+        {text}; the last one is `done`, `failed` or `cancelled` {message, remedy}. A stream that ends without
+        it was cut: ask again with the id of the last event that came.
+        """
         house.jobs.get(job_id)
         if len(open_streams) >= _MAX_STREAMS:
             raise ServiceBusy(f"{_MAX_STREAMS} streams are open already")
@@ -231,12 +266,13 @@ def _state(house: House) -> APIRouter:
     routes = APIRouter(tags=["service"])
 
     @routes.get("/health")
-    def health() -> Health:
+    async def get_health() -> Health:
         """Whether there is someone to draw; needs no token."""
+        # on the loop, so that it answers while all threads are waiting for something
         return Health(status="ok" if house.alive() else "degraded", version=__version__)
 
     @routes.get("/metrics", response_class=PlainTextResponse)
-    def metrics() -> str:
+    def get_metrics() -> str:
         """Counts in the text form that Prometheus reads."""
         lines = [
             f'talent_answers_total{{status="{status}"}} {count}'
@@ -246,6 +282,11 @@ def _state(house: House) -> APIRouter:
         return "\n".join(lines) + "\n"
 
     return routes
+
+
+def _taken_in(house: House, ask: RenderAsk, key: str | None) -> Job:
+    session = check_render(ask, place=house.place, bases=house.bases)
+    return house.jobs.submit(ask, total=len(session.order.shots), kits=kit_digests(session), key=key)
 
 
 def _or_not_there(find: Callable[[], Found]) -> Found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -21,6 +22,7 @@ from talent_factory.core.errors import (
 )
 from talent_factory.service.wire import (
     FINAL,
+    BaseSummary,
     Event,
     Fault,
     FaultAnswer,
@@ -38,6 +40,8 @@ from talent_factory.service.wire import (
 
 Answer = TypeVar("Answer", bound=BaseModel)
 _RETRY_SECONDS = 1.0
+# What a service that is full or being restarted answers, and a proxy in front of one.
+_AWAY = frozenset((502, 503, 504))
 _ERRORS: dict[str, type[TalentError]] = {
     "UsageError": UsageError,
     "ConfigError": UsageError,
@@ -84,6 +88,10 @@ class FoundryClient:
     def health(self) -> Health:
         """Whether the service works."""
         return self._get("/health", Health)
+
+    def bases(self) -> list[BaseSummary]:
+        """The bases that requests may name."""
+        return [BaseSummary.model_validate(item) for item in self._send("GET", "/bases").json()]
 
     def kits(
         self, *, kind: str | None = None, base: str | None = None, limit: int = 100, offset: int = 0
@@ -150,19 +158,25 @@ class FoundryClient:
         """What happens to a job after event `after`, until it is over; goes on where a connection broke.
 
         The last event's kind is done, failed or cancelled. Raises ServiceFault when the service cannot be
-        reached for `patience` seconds.
+        reached, or takes nobody in, for `patience` seconds.
         """
-        silent_since = time.monotonic()
+        lost_since: float | None = None
         while True:
             try:
-                for event in self._stream(job_id, after):
-                    after, silent_since = event.id, time.monotonic()
-                    yield event
-                    if event.kind in FINAL:
-                        return
-            except httpx2.TransportError as error:
-                if time.monotonic() - silent_since > patience:
-                    raise _unreachable(error) from error
+                with self._follow(job_id, after) as lines:
+                    lost_since = None
+                    for event in _events(lines):
+                        after = event.id
+                        yield event
+                        if event.kind in FINAL:
+                            return
+            except (httpx2.TransportError, ServiceFault) as error:
+                if isinstance(error, ServiceFault) and error.status not in _AWAY:
+                    raise
+                # a job may wait for hours without an event: what counts is how long nobody answers
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > patience:
+                    raise error if isinstance(error, ServiceFault) else _unreachable(error) from error
             time.sleep(_RETRY_SECONDS)
 
     def wait(self, job_id: str, *, patience: float = 60.0) -> Job:
@@ -171,7 +185,8 @@ class FoundryClient:
             pass
         return self.job(job_id)
 
-    def _stream(self, job_id: str, after: int) -> Iterator[Event]:
+    @contextmanager
+    def _follow(self, job_id: str, after: int) -> Iterator[Iterator[str]]:
         headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
         # the service says something every 15 seconds, so a longer silence is a broken connection
         timeout = httpx2.Timeout(self._timeout, read=max(self._timeout, 45.0))
@@ -180,7 +195,7 @@ class FoundryClient:
             if response.status_code >= 400:
                 response.read()
                 raise _fault(response)
-            yield from _events(response.iter_lines())
+            yield response.iter_lines()
 
     def _get(self, path: str, model: type[Answer], **params: str | int | None) -> Answer:
         given = {name: value for name, value in params.items() if value is not None}

@@ -13,8 +13,16 @@ from talent_factory.foundry.compat import compatibility
 from talent_factory.foundry.persona_book import load_persona
 from talent_factory.foundry.persona_draw import open_persona
 from talent_factory.foundry.session import Session, prepare, shoot
-from talent_factory.service.places import personas_folder
-from talent_factory.service.wire import MAX_IMAGES, KitUsed, MixAnswer, MixAsk, PairFit, RenderAsk
+from talent_factory.service.wire import (
+    MAX_IMAGES,
+    BaseSummary,
+    KitUsed,
+    MixAnswer,
+    MixAsk,
+    PairFit,
+    RenderAsk,
+)
+from talent_factory.training.resolve import resolve_base
 
 # What a picture costs grows with its area; larger ones are for `talent render`.
 MAX_SIDE = 2048
@@ -33,6 +41,15 @@ def named_bases(given: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"two bases are called {name}", remedy="rename the folder of one")
         named[name] = text
     return named
+
+
+def bases_shown(bases: Mapping[str, str]) -> tuple[BaseSummary, ...]:
+    """What to tell of the bases. Raises BaseError for one that is not on this machine."""
+    found = {name: resolve_base(where) for name, where in bases.items()}
+    return tuple(
+        BaseSummary(name=name, family="mini" if base.form == "mini" else base.family)
+        for name, base in found.items()
+    )
 
 
 def check_mix(ask: MixAsk, *, place: Workspace, bases: Mapping[str, str]) -> Session:
@@ -78,7 +95,7 @@ def _kit_session(ask: RenderAsk, place: Workspace, bases: Mapping[str, str]) -> 
 
 def _persona_session(ask: RenderAsk, place: Workspace, bases: Mapping[str, str]) -> Session:
     """A persona with its own numbers, wherever the request names none."""
-    persona = load_persona(personas_folder(place), ask.persona or "")
+    persona = load_persona(place.personas, ask.persona or "")
     # a path in the file of a persona is no leave to read there
     base = _base(Path(persona.base.name).name, bases)
     return open_persona(persona, root=place.talents, base=base).session(

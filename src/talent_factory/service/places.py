@@ -19,11 +19,6 @@ def service_folder(place: Workspace) -> Path:
     return place.root / "service"
 
 
-def personas_folder(place: Workspace) -> Path:
-    """The folder of saved personas."""
-    return place.root / "personas"
-
-
 def job_folder(place: Workspace, job_id: str) -> Path:
     """The folder of one job: its images and its story. Raises UsageError for a text that is no job id."""
     if not _JOB.fullmatch(job_id):

@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import ValidationError
+
 from talent_factory.core.errors import TalentError, UsageError, WorkspaceBusy
 from talent_factory.core.workspace import Workspace
 from talent_factory.service.places import count_images, images_folder, job_folder, service_folder
@@ -126,12 +128,9 @@ class Jobs:
         The same `key` with the same request gives the job of the first time. Raises ServiceBusy, or KeyTaken
         for another request under a used key.
         """
-        job_id = secrets.token_hex(12) if key is None else hashlib.sha256(key.encode()).hexdigest()[:24]
+        job_id = secrets.token_hex(12) if key is None else _keyed(key)
         with self._taking:  # looking and taking in are one step for all threads of the one server
-            known = self._find(job_id) if key is not None else None
-            if known is not None:
-                if known.request.model_dump(exclude_unset=True) != ask.model_dump(exclude_unset=True):
-                    raise KeyTaken("this idempotency key belongs to another request", remedy="use a new key")
+            if key is not None and (known := self.known(ask, key=key)) is not None:
                 return known
             if self.active() >= self._limit:
                 raise ServiceBusy(f"{self._limit} jobs wait or run already")
@@ -147,6 +146,15 @@ class Jobs:
                 order,
             )
         return self.get(job_id)
+
+    def known(self, ask: RenderAsk, *, key: str) -> Job | None:
+        """The job that was taken in under `key`; None when none was. Raises KeyTaken for another request."""
+        found = self._find(_keyed(key))
+        if found is not None and found.request.model_dump(exclude_unset=True) != ask.model_dump(
+            exclude_unset=True
+        ):
+            raise KeyTaken("this idempotency key belongs to another request", remedy="use a new key")
+        return found
 
     def get(self, job_id: str) -> Job:
         """One job. Raises UsageError for what is no id, NoSuchJob when there is none."""
@@ -232,8 +240,21 @@ class Jobs:
             ended_at=_moment(status.completed_at),
             message=message,
             remedy=remedy,
-            request=RenderAsk.model_validate(order.get("ask", {})),
+            request=_request(order.get("ask", {})),
         )
+
+
+def _keyed(key: str) -> str:
+    """The id of the job that an idempotency key stands for."""
+    return hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+def _request(data: Any) -> RenderAsk:
+    """What was asked for; nothing where another version of this package took in what this one cannot read."""
+    try:
+        return RenderAsk.model_validate(data)
+    except ValidationError:
+        return RenderAsk()
 
 
 def _outcome(status: WorkflowStatus) -> Outcome:

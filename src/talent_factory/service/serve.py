@@ -77,7 +77,8 @@ def check_extra() -> None:
 def serve(serving: Serving, *, ready: Callable[[Running], None], tell: Callable[[str], None]) -> None:
     """Answer requests until SIGTERM or Ctrl-C; `ready` is told once where, `tell` what happens.
 
-    Raises UsageError for what cannot be, WorkspaceBusy when the workspace has a service already.
+    Raises UsageError for what cannot be, BaseError for a base that is not here, WorkspaceBusy when the
+    workspace has a service already.
     """
     check_extra()
     _check_exposure(serving)
@@ -102,12 +103,13 @@ def _built(
     from talent_factory.service.api import House, make_app
     from talent_factory.service.crew import Crew
     from talent_factory.service.gate import Counts, Gate
-    from talent_factory.service.order import named_bases
+    from talent_factory.service.order import bases_shown, named_bases
     from talent_factory.service.queue import Jobs, database_url, prepare_database
     from talent_factory.service.shelf import Shelf
 
     url = database_url(serving.place, serving.database)
     bases = named_bases(serving.bases)
+    shown = bases_shown(bases)
     prepare_database(url)
     with ExitStack() as stack:
         shelf = stack.enter_context(closing(Shelf(serving.place)))
@@ -126,7 +128,7 @@ def _built(
             tell=tell,
         )
         over = threading.Event()
-        sweeper = threading.Thread(target=_sweep, args=(jobs, serving.keep_days, over), name="sweeper")
+        sweeper = threading.Thread(target=_sweep, args=(jobs, serving.keep_days, over, tell), name="sweeper")
         stack.callback(sweeper.join)
         stack.callback(over.set)
         sweeper.start()
@@ -136,6 +138,7 @@ def _built(
         house = House(
             place=serving.place,
             bases=bases,
+            shown=shown,
             shelf=shelf,
             jobs=jobs,
             counts=counts,
@@ -152,10 +155,16 @@ def _built(
         yield _server(gate, stop)
 
 
-def _sweep(jobs: Jobs, days: int, over: threading.Event) -> None:
+def _sweep(jobs: Jobs, days: int, over: threading.Event, tell: Callable[[str], None]) -> None:
     """Remove jobs that have been over for so many days, now and every hour."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     while True:
-        jobs.forget(older_than=timedelta(days=days))
+        try:
+            jobs.forget(older_than=timedelta(days=days))
+        except (SQLAlchemyError, OSError) as error:
+            # a database that is away for a moment must not end the sweeping of a server that runs for months
+            tell(f"old jobs could not be removed ({type(error).__name__}); the next try is in an hour")
         if over.wait(_SWEEP_SECONDS):
             return
 

@@ -11,9 +11,10 @@ from talent_factory.core.errors import KitError
 from talent_factory.core.workspace import Workspace, check_id
 from talent_factory.kits.catalog.catalog import Catalog
 from talent_factory.kits.catalog.choice import Wish
+from talent_factory.kits.keys import base_of
 from talent_factory.kits.manifest import EXAMPLES_FOLDER, PREVIEW_FILE, read_manifest, read_prompts
 from talent_factory.service.places import regular_file
-from talent_factory.service.wire import KitDetail, KitSummary
+from talent_factory.service.wire import Family, KitDetail, KitSummary
 
 # Looking through ten thousand kits takes a second: it is done at most in a tenth of the time.
 _PAUSE_SECONDS, _PAUSE_SHARE = 1.0, 10.0
@@ -113,6 +114,7 @@ def _summarised(entry: dict[str, Any]) -> KitSummary:
         kind="identity" if entry["id"].startswith("avatar.identity.") else "style",
         token=entry["token"],
         base=entry["base_model"],
+        family=cast("Family", base_of(entry["base_model"], entry["sdx_version"])),
         default_weight=entry["default_weight"],
         description=str(metadata.get("description") or "")[:_LIST_CHARS],
         tags=tuple(metadata.get("tags") or ()),

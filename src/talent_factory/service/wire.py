@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from talent_factory.core.records import Record
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
+Family = Literal["mini", "sd15", "sdxl"]
 FINAL: frozenset[str] = frozenset(("done", "failed", "cancelled"))
 
 MAX_IMAGES = 256
@@ -20,30 +21,40 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class MixAsk(Record):
-    """Kits to use together, each as `ID`, `ID:WEIGHT` or `ID:WEIGHT@BEGIN-END`, and their base by name."""
+    """Kits to use together, and how."""
+
+    # what stands below a field is told in the description of the interface
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     kits: tuple[KitText, ...] = Field(default=(), max_length=16)
+    """Each as ID, ID:WEIGHT, ID:WEIGHT@BEGIN-END (shares of the steps) or ID:WEIGHT/BLOCK=FACTOR,..."""
     base: str = Field(default="mini", min_length=1, max_length=200)
+    """The model they were trained on, by a name from GET /bases."""
     projection: float = Field(default=0.0, ge=0, le=1000)
+    """Keep identities out of what styles read (NP-LoRA): 0 not at all, 0.5 as in the paper."""
     switch: bool = False
+    """Let the kits take turns, one a step: for three and more."""
 
 
 class RenderAsk(MixAsk):
-    """Images to draw: each prompt with each seed, by kits or by a saved persona.
-
-    Without prompts those of the first kit are used, or those of a `kind` of introduction. `size` is (width,
-    height) in pixels, the base's own when None. At most 256 images a job.
-    """
+    """Images to draw: each prompt with each seed, by kits or by a saved persona; at most 256 images a job."""
 
     persona: str | None = Field(default=None, max_length=100)
+    """A saved persona, instead of kits: its own numbers hold wherever the request names none."""
     kind: Literal["hero", "full-body", "character-sheet", "expressions"] | None = None
+    """A kind of introduction, which has prompts of its own."""
     prompts: tuple[Words, ...] = Field(default=(), max_length=MAX_IMAGES)
+    """Without any, those of the first kit are used, or those of the kind."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_IMAGES)
     negative: str = Field(default="", max_length=2000)
+    """What is not wanted."""
     steps: int = Field(default=20, ge=1, le=150)
     guidance: float | None = Field(default=None, ge=0, le=50)
+    """How closely to follow the prompt; the base's own when left out."""
     size: tuple[int, int] | None = None
+    """Width and height in pixels, multiples of 8 from 64 to 2048; the base's own when left out."""
     batch: int = Field(default=4, ge=1, le=16)
+    """How many images are drawn at a time: more need more memory."""
     preview: int = Field(default=0, ge=0, le=150)
     """A picture of the moment every so many steps; 0 shows none."""
 
@@ -56,6 +67,13 @@ class RenderAsk(MixAsk):
         if len(self.prompts) * len(self.seeds) > MAX_IMAGES:
             raise ValueError(f"prompts times seeds is at most {MAX_IMAGES}")
         return self
+
+
+class BaseSummary(Record):
+    """A base that requests may name; kits of its `family` fit it."""
+
+    name: str
+    family: Family
 
 
 class KitUsed(Record):
@@ -87,12 +105,13 @@ class MixAnswer(Record):
 
 
 class KitSummary(Record):
-    """What a list shows of one kit."""
+    """What a list shows of one kit; `base` is the model it was trained on, in its maker's words."""
 
     id: str
     kind: Literal["identity", "style"]
     token: str | None = None
     base: str
+    family: Family
     default_weight: float
     description: str = ""
     tags: tuple[str, ...] = ()
@@ -153,7 +172,7 @@ class JobPage(Record):
 
 
 class Event(Record):
-    """One line of a job's story: `id` counts from 1, `kind` is progress, preview, message or a state."""
+    """One line of a job's story: `id` from 1 on, `kind` progress, image, preview, message or a last state."""
 
     id: int
     kind: str

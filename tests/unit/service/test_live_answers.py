@@ -54,6 +54,11 @@ def test_kits_are_listed_opened_found_and_shown(client: FoundryClient) -> None:
     assert client.search("zzzzzz") == []
 
 
+def test_bases_are_told_by_name_and_kits_say_which_fits(client: FoundryClient) -> None:
+    assert [(base.name, base.family) for base in client.bases()] == [("mini", "mini")]
+    assert {kit.family for kit in client.kits().kits} == {"mini"}
+
+
 def test_a_mix_is_checked_before_anything_is_drawn(client: FoundryClient) -> None:
     answer = client.check_mix(MixAsk(kits=(f"{IDENTITY}:1.0", f"{STYLE}:0.7@0.3-1")))
     assert [(kit.id, kit.weight, kit.begin) for kit in answer.kits] == [
@@ -170,6 +175,11 @@ def test_the_interface_describes_itself(raw: httpx2.Client) -> None:
     paths = raw.get("/openapi.json").json()["paths"]
     told = {(path, method) for path, methods in paths.items() for method in methods}
     assert {("/kits", "get"), ("/renders", "post"), ("/jobs/{job_id}", "delete"), ("/mixes", "post")} <= told
+    names = [told["operationId"] for methods in paths.values() for told in methods.values()]
+    assert "render_images" in names
+    assert len(set(names)) == len(names)
+    assert not [name for name in names if "__" in name]
+    assert "text/event-stream" in paths["/jobs/{job_id}/events"]["get"]["responses"]["200"]["content"]
     metrics = raw.get("/metrics").text
     assert 'talent_answers_total{status="200"}' in metrics
     assert "talent_jobs_active 0" in metrics
@@ -191,6 +201,11 @@ def test_a_kit_that_comes_or_goes_is_seen(client: FoundryClient, service: Servic
 def test_nothing_listens_to_the_world_without_a_token(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="without a token"):
         Service(tmp_path, "--host", "0.0.0.0", "--no-auth")
+
+
+def test_a_base_that_is_not_here_is_told_before_anything_is_taken_in(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="BaseError"):
+        Service(tmp_path, "--base", str(tmp_path / "nowhere"))
 
 
 def test_a_second_service_of_a_workspace_and_a_readable_token_are_refused(

@@ -17,7 +17,6 @@ from talent_factory.core.workspace import Workspace
 from talent_factory.foundry.persona_book import add_persona, compose
 from talent_factory.foundry.recipe import read_recipe
 from talent_factory.service.client import ServiceFault
-from talent_factory.service.places import personas_folder
 from talent_factory.service.wire import Job, RenderAsk
 
 pytestmark = pytest.mark.slow
@@ -175,10 +174,8 @@ def test_two_devices_draw_at_a_time_and_one_takes_over_for_both(workspace: Path)
 def test_a_saved_persona_draws_itself(workspace: Path) -> None:
     place = Workspace(workspace)
     words = {"prompts": ["ink portrait of {subject}"], "draw": {"steps": 2, "seed": 7}}
-    add_persona(
-        personas_folder(place), compose("kairo", [f"{IDENTITY}:0.6"], root=place.talents, words=words)
-    )
-    (personas_folder(place) / "broken.json").write_text("{")
+    add_persona(place.personas, compose("kairo", [f"{IDENTITY}:0.6"], root=place.talents, words=words))
+    (place.personas / "broken.json").write_text("{")
     with serving(workspace) as service, service.client() as client:
         assert [(item.id, item.kits) for item in client.personas().personas] == [("kairo", (IDENTITY,))]
         assert client.persona("kairo")["base"]["name"] == "mini"
@@ -225,13 +222,15 @@ def test_a_full_queue_says_when_to_come_back(workspace: Path) -> None:
 
 def test_a_kit_that_changed_while_its_job_waited_is_named(workspace: Path) -> None:
     with serving(workspace) as service, service.client() as client:
-        first, second = client.render(order(images=40, steps=8)), client.render(order(images=1))
+        first, second = client.render(order(images=40, steps=8)), client.render(order(images=1), key="mine")
         add_mini_kit(workspace, IDENTITY, seed=3)
         client.cancel(first.id)
         ended = client.wait(second.id)
         assert ended.state == "failed"
         assert f"{IDENTITY} changed after the job was taken in" in ended.message
         assert ended.remedy == "send the request again"
+        (workspace / "talents" / "avatar" / IDENTITY).rename(workspace / "away")
+        assert client.render(order(images=1), key="mine").id == second.id
 
 
 def test_without_a_token_loopback_answers_only_to_its_own_name(workspace: Path) -> None:

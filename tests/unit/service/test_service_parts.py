@@ -6,18 +6,23 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import httpx2
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service_maker import IDENTITY, SOURCE, make_workspace
 from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.files import write_json
 from talent_factory.core.workspace import Workspace
-from talent_factory.service.client import _events
+from talent_factory.service.client import FoundryClient, ServiceFault, _events
 from talent_factory.service.faults import NotThere, hide, status_of
 from talent_factory.service.journal import JOURNAL, Follower, Journal
 from talent_factory.service.order import check_render, check_unchanged, kit_digests, named_bases
@@ -30,7 +35,7 @@ from talent_factory.service.queue import (
     database_url,
     prepare_database,
 )
-from talent_factory.service.serve import Serving, _own_names, _read_token, _token_path
+from talent_factory.service.serve import Serving, _own_names, _read_token, _sweep, _token_path
 from talent_factory.service.sse import encode
 from talent_factory.service.wire import Event, RenderAsk
 from talent_factory.service.worker import Worker
@@ -87,6 +92,61 @@ def test_events_survive_the_way_to_the_client() -> None:
     assert list(_events(iter(text.decode().split("\n")))) == sent
 
 
+class Wire:
+    """A service that answers as `script` says, one line a request; time passes only here."""
+
+    def __init__(self, script: list[str]) -> None:
+        self.script, self.clock = script, 0.0
+
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
+        said = self.script.pop(0) if self.script else "gone"
+        if said == "gone":
+            raise httpx2.ConnectError("nobody listens", request=request)
+        if said == "full":
+            return httpx2.Response(503, json={"error": {"kind": "ServiceBusy", "message": "full"}})
+        return httpx2.Response(200, stream=Told(self, said))
+
+    def sleep(self, seconds: float) -> None:
+        self.clock += seconds
+
+
+class Told(httpx2.SyncByteStream):
+    """A stream that is silent for ten minutes, tells one event, and breaks unless that was the last."""
+
+    def __init__(self, wire: Wire, kind: str) -> None:
+        self.wire, self.kind = wire, kind
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.wire.clock += 600
+        yield encode(Event(id=1, kind=self.kind))
+        self.wire.clock += 600
+        if self.kind != "done":
+            raise httpx2.ReadError("cut")
+
+
+def followed(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr("talent_factory.service.client.time", SimpleNamespace(
+        monotonic=lambda: wire.clock, sleep=wire.sleep
+    ))  # fmt: skip
+    with FoundryClient("http://127.0.0.1:1") as client:
+        monkeypatch.setattr(
+            client, "_http", httpx2.Client(base_url="http://x", transport=httpx2.MockTransport(wire.answer))
+        )
+        return [event.kind for event in client.events(JOB, patience=30)]
+
+
+def test_following_outlives_long_silence_and_short_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = ["progress", "gone", "full", "progress", *["gone"] * 20, "done"]
+    assert followed(Wire(script), monkeypatch) == ["progress", "progress", "done"]
+
+
+def test_following_ends_when_nobody_answers_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire(["progress"])
+    with pytest.raises(ServiceFault, match="cannot be reached"):
+        followed(wire, monkeypatch)
+    assert 1230 <= wire.clock <= 1235
+
+
 def test_a_queue_is_bounded_and_knows_its_keys(jobs: Jobs) -> None:
     first = jobs.submit(ASK, total=1, kits={IDENTITY: "a"}, key="one")
     assert jobs.submit(ASK, total=1, kits={IDENTITY: "a"}, key="one").id == first.id
@@ -134,6 +194,30 @@ def test_nothing_in_the_queue_is_a_pickle(jobs: Jobs, tmp_path: Path) -> None:
     assert f'"kits":["{IDENTITY}"]' in text
     assert "portable_json" in text
     assert "py_pickle" not in text
+
+
+def test_a_job_of_a_later_version_is_listed_without_its_request(jobs: Jobs) -> None:
+    class Later(RenderAsk):
+        sparkle: int = 0
+
+    taken = jobs.submit(Later(**ASK.model_dump(exclude_unset=True), sparkle=3), total=1, kits={})
+    assert [(job.id, job.request) for job in jobs.recent()] == [(taken.id, RenderAsk())]
+
+
+def test_sweeping_goes_on_after_a_database_that_was_away() -> None:
+    tries: list[timedelta] = []
+    told: list[str] = []
+    over = threading.Event()
+
+    class Away:
+        def forget(self, *, older_than: timedelta) -> int:
+            tries.append(older_than)
+            raise OperationalError("SELECT 1", None, OSError("password=secret"))
+
+    over.set()
+    _sweep(cast("Jobs", Away()), 30, over, told.append)
+    assert tries == [timedelta(days=30)]
+    assert told == ["old jobs could not be removed (OperationalError); the next try is in an hour"]
 
 
 def test_only_addresses_of_known_databases_are_taken(tmp_path: Path) -> None:
