@@ -11,14 +11,28 @@ if TYPE_CHECKING:
     from talent_factory.core.errors import TalentError as TalentError
     from talent_factory.core.workspace import Workspace as Workspace
     from talent_factory.core.workspace import workspace_from as workspace_from
+    from talent_factory.datagen.actor import cast_actor as cast_actor
     from talent_factory.datagen.generator import ActorTrainingDataGenerator as ActorTrainingDataGenerator
+    from talent_factory.datagen.prompts import get_actor_descriptor as get_actor_descriptor
+    from talent_factory.datagen.prompts import get_actor_training_prompts as get_actor_training_prompts
+    from talent_factory.datagen.style import cast_style as cast_style
     from talent_factory.datagen.style_generator import TrainingDataGenerator as TrainingDataGenerator
+    from talent_factory.dataset.prepare import prepare_cast as prepare_cast
+    from talent_factory.dataset.prepare import prepare_folder as prepare_folder
+    from talent_factory.kits.catalog.catalog import index_kits as index_kits
+    from talent_factory.kits.validate import validate_kit as validate_kit
+    from talent_factory.pipeline import run as run
+    from talent_factory.pipeline import train_kit as train_kit
+    from talent_factory.service.client import FoundryClient as FoundryClient
+    from talent_factory.training.families import load_base as load_base
+    from talent_factory.training.loop import train as train
 
 __version__ = "0.1.0"
 
 # name -> the module that owns it; loaded on first use so that `import talent_factory` stays free
 _PUBLIC = {
     "ActorTrainingDataGenerator": "talent_factory.datagen.generator",
+    "FoundryClient": "talent_factory.service.client",
     "TalentError": "talent_factory.core.errors",
     "TrainingClient": "talent_factory.client",
     "TrainingDataGenerator": "talent_factory.datagen.style_generator",
@@ -41,16 +55,17 @@ _PUBLIC = {
 
 __all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604
 
+if not TYPE_CHECKING:  # a checker reads the imports above, and says so when a name is not public
 
-def __getattr__(name: str) -> object:
-    """Load a public name from the room that owns it."""
-    try:
-        module = _PUBLIC[name]
-    except KeyError:
-        raise AttributeError(f"module 'talent_factory' has no attribute {name!r}") from None
-    value: object = getattr(import_module(module), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        """Load a public name from the room that owns it."""
+        try:
+            module = _PUBLIC[name]
+        except KeyError:
+            raise AttributeError(f"module 'talent_factory' has no attribute {name!r}") from None
+        value: object = getattr(import_module(module), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -220,3 +221,16 @@ def test_public_names_load() -> None:
     assert set(dir(talent_factory)) == set(talent_factory.__all__)
     with pytest.raises(AttributeError, match="nothing_such"):
         _ = import_module("talent_factory").nothing_such
+
+
+def test_public_names_have_types_where_they_are_used() -> None:
+    tree = ast.parse(Path(talent_factory.__file__).read_text("utf-8"))
+    shown = {
+        alias.asname: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert shown == talent_factory._PUBLIC
