@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ def talent_commands(text: str) -> list[str]:
     return [line for line in code_in(text) if line.startswith("talent ")]
 
 
+def _indented(page: Path) -> list[str]:
+    """The lines that a reader copies, without their comments."""
+    lines = re.findall(r"^    (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return [line.split(" #")[0].strip() for line in lines]
+
+
 def resolve(words: list[str]) -> tuple[str, Any]:
     """Let the real command line read `words` without running anything; returns the path and the context."""
     command: Any = typer.main.get_command(app)
@@ -81,6 +88,16 @@ def test_every_command_of_the_readme_is_one(line: str) -> None:
     resolve(shlex.split(line)[1:])
 
 
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("kits", "foundry", "service")]
+
+
+@pytest.mark.parametrize(
+    "line", sorted({line for page in GUIDES for line in _indented(page) if line.startswith("talent ")})
+)
+def test_every_command_of_these_guides_is_one(line: str) -> None:
+    resolve(shlex.split(line)[1:])
+
+
 @pytest.mark.parametrize("line", ["talent rune x", "talent train start c.yaml --freshly", "talent kit"])
 def test_a_wrong_command_would_be_seen(line: str) -> None:
     with pytest.raises((AssertionError, typer.exceptions.TyperException)):
@@ -93,7 +110,8 @@ def test_a_wrong_command_would_be_seen(line: str) -> None:
 def test_every_command_in_the_documents_has_its_place(page: Path) -> None:
     known = {heading.removeprefix("talent ") for heading in _sections()}
     for line in talent_commands(page.read_text("utf-8")):
-        words = [word for word in line.split()[1:] if re.fullmatch(r"[a-z]+", word)]
+        said = (word for word in line.split()[1:] if not word.startswith("-"))
+        words = list(takewhile(lambda word: re.fullmatch(r"[a-z]+", word), said))
         group = any(name.startswith(f"{words[0]} ") for name in known) if words else False
         assert not words or " ".join(words[: 1 + group]) in known, f"{page.name}: {line}"
 
