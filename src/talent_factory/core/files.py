@@ -24,7 +24,10 @@ from talent_factory.core.errors import DiskFull, FileError, TalentError
 
 _PREFIX = ".tmp-"
 _OLD = ".old-"
+_TEMPORARY = re.compile(rf"{re.escape(_PREFIX)}\d+-")
 _CHUNK = 1 << 20
+# The cut keeps the name below the 255 bytes of common file systems.
+_KEPT_NAME = 40
 SUMS = "SHA256SUMS"
 # EFBIG is what a file-size limit or a FAT disk answers: for the user it is the same lack of room
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -58,13 +61,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield an empty folder to fill; on success it replaces `target` as a whole.
 
     Where the system can exchange two names in one step (Linux) a reader never sees the target missing.
+    Without `replace` it only takes a name that is free at the end, too: of two that want it one gets it.
 
     Raises:
         DiskFull: the file system took no more bytes; an existing target is untouched.
+        FileError: the target is there, and may not be replaced.
     """
     target = Path(target)
     restore_folder(target)
@@ -74,10 +79,21 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             temporary.mkdir()
             yield temporary
             _fsync_tree(temporary)
-            _swap_folder(temporary, target)
+            if replace:
+                _swap_folder(temporary, target)
+            else:
+                _claim_folder(temporary, target)
             fsync_folder(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder in one step for every reader; what a kill leaves of it `clear_leftovers` takes."""
+    temporary = _temporary_beside(folder)
+    os.rename(folder, temporary)
+    fsync_folder(folder.parent)
+    shutil.rmtree(temporary)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -202,13 +218,24 @@ def clear_leftovers(folder: Path) -> int:
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(_OLD):
             restore_folder(folder / entry.name.removeprefix(_OLD))
-        elif entry.name.startswith(_PREFIX) and not _writer_alive(entry.name):
+        elif _TEMPORARY.match(entry.name) and not _writer_alive(entry.name):
             removed += 1
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
             else:
                 entry.unlink(missing_ok=True)
     return removed
+
+
+def clear_halves(target: Path) -> None:
+    """Remove what killed processes left of writing the file `target`, and nothing else beside it."""
+    if not target.parent.is_dir():
+        return
+    tail = re.escape(target.name[-_KEPT_NAME:])
+    ours = re.compile(rf"{re.escape(_PREFIX)}\d+-[0-9a-f]{{8}}-{tail}")
+    for entry in target.parent.iterdir():
+        if ours.fullmatch(entry.name) and not _writer_alive(entry.name):
+            entry.unlink(missing_ok=True)
 
 
 def restore_folder(target: Path) -> None:
@@ -260,8 +287,8 @@ def _temporary_beside(target: Path) -> Path:
     target = Path(target)
     with _disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    # the tail keeps the suffix; the cut keeps the name below the 255 bytes of common file systems
-    return target.parent / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{target.name[-40:]}"
+    # the tail keeps the suffix
+    return target.parent / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{target.name[-_KEPT_NAME:]}"
 
 
 def _writer_alive(name: str) -> bool:
@@ -313,6 +340,16 @@ def _swap_folder(fresh: Path, target: Path) -> None:
     os.rename(target, old)
     os.rename(fresh, target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _claim_folder(fresh: Path, target: Path) -> None:
+    # a rename replaces an empty folder, which nobody misses, and no other
+    try:
+        os.rename(fresh, target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise FileError(f"{target} is there already", remedy="choose another name") from None
+        raise
 
 
 def _exchange(one: Path, other: Path) -> bool:

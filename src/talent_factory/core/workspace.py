@@ -116,8 +116,10 @@ def check_token(text: str) -> str:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the lock of the folder `path`; it dies with the process, so a killed one never blocks the next.
+
+    Another that holds it is waited for, `wait_s` seconds.
 
     Raises:
         WorkspaceBusy: another process (named by its id) or another part of this one holds it.
@@ -126,7 +128,7 @@ def exclusive(path: Path) -> Iterator[None]:
     path.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not _lock_soon(descriptor):
+        if not _lock_soon(descriptor, wait_s):
             holder = (
                 os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() if hasattr(os, "pread") else ""
             )
@@ -143,9 +145,9 @@ def exclusive(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock_soon(descriptor: int) -> bool:
+def _lock_soon(descriptor: int, wait_s: float) -> bool:
     """Whether the lock is ours; one who only looks whether it is held has it for a moment."""
-    for _ in range(_LOCK_TRIES):
+    for _ in range(_LOCK_TRIES + int(wait_s / _LOCK_PAUSE)):
         if _try_lock(descriptor):
             return True
         time.sleep(_LOCK_PAUSE)

@@ -174,12 +174,19 @@ def _open(folder: Path, base_folder: Path | None) -> tuple[Kit | None, str]:
     if manifest is None or not inspection.report.valid:
         errors = inspection.report.errors
         return None, f"{errors[0].file}: {errors[0].message}" if errors else "talent.json cannot be read"
+    try:
+        digest, prompts = sha256_file(folder / WEIGHTS_FILE), read_prompts(folder)
+    except (OSError, ValueError, KitError) as error:
+        return None, f"it went away while it was read ({error})"
+    stated = ((manifest.metadata and manifest.metadata.digests) or {}).get(WEIGHTS_FILE, digest)
+    if digest != stated:
+        return None, f"{WEIGHTS_FILE}: changed while it was read"
     kit = Kit(
         id=manifest.id,
         path=folder,
-        sha256=sha256_file(folder / WEIGHTS_FILE),
+        sha256=digest,
         base=base_of(manifest.base_model, manifest.sdx_version) if base_folder is None else str(base_folder),
         manifest=manifest,
-        prompts=read_prompts(folder),
+        prompts=prompts,
     )
     return kit, ""

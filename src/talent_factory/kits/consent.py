@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
 from talent_factory.core.errors import PolicyRefused, UsageError
 from talent_factory.core.files import json_text, sha256_file, write_bytes
 from talent_factory.kits.manifest import MANIFEST_FILE, Subject, TalentManifest, parse_manifest, read_manifest
+from talent_factory.kits.shelf import editing
 from talent_factory.kits.signing import drop_signatures
 from talent_factory.kits.strict import MAX_TEXT_BYTES, parse_object, read_regular
 
@@ -87,6 +89,23 @@ def set_subject(
     With `dry_run` nothing is written. Of `evidence` only the sha256 is kept. Signatures of the kit end with
     the change. Raises UsageError for a combination that says nothing, KitError for a folder that is no kit.
     """
+    read_manifest(kit)
+    with nullcontext() if dry_run else editing(kit):
+        after = _stated(kit, real_person=real_person, consent=consent, evidence=evidence, minor=minor)
+        if not dry_run:
+            _write_subject(kit, after)
+    return after
+
+
+def _stated(
+    kit: Path,
+    *,
+    real_person: bool | None,
+    consent: Literal["none", "self", "written"] | None,
+    evidence: Path | None,
+    minor: bool | None,
+) -> Subject:
+    """What the kit is to say, out of what it says and what is given."""
     before = subject_of(read_manifest(kit)) or Subject()
     real = before.real_person if real_person is None else real_person
     stated = consent or (before.consent if real else "none")
@@ -105,15 +124,12 @@ def set_subject(
         raise UsageError("only a real person can consent", remedy="add --real-person")
     if stated == "written" and proof is None:
         raise UsageError("a written consent needs its document", remedy="add --evidence FILE")
-    after = Subject(
+    return Subject(
         real_person=real,
         consent=stated,
         evidence_sha256=proof,
         minor=before.minor if minor is None else minor,
     )
-    if not dry_run:
-        _write_subject(kit, after)
-    return after
 
 
 def _write_subject(kit: Path, subject: Subject) -> None:

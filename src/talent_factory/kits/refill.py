@@ -12,6 +12,7 @@ from talent_factory.core.files import atomic_folder, json_text, sha256_file
 from talent_factory.core.records import Record
 from talent_factory.kits.manifest import EXAMPLES_FOLDER, MANIFEST_FILE, PREVIEW_FILE
 from talent_factory.kits.pack import example_bytes, image_suffix, preview_bytes, refuse_invalid
+from talent_factory.kits.shelf import changing
 from talent_factory.kits.signing import SIGNATURE_FILES
 from talent_factory.kits.validate import inspect_kit
 
@@ -33,10 +34,15 @@ def refill_examples(kit: Path, images: Sequence[Path], *, base_folder: Path | No
     """
     if not images:
         raise KitError(f"{kit.name} would have no examples", remedy="name an image")
+    pictures = [example_bytes(path) for path in images]
+    with changing(kit.absolute().parent):
+        return _refill(kit, pictures, base_folder)
+
+
+def _refill(kit: Path, pictures: Sequence[bytes], base_folder: Path | None) -> Refilled:
     found = inspect_kit(kit, base_folder=base_folder)
     if found.raw is None or not found.report.valid:
         raise KitError(f"{kit.name} is not valid", remedy=f"talent kit validate {kit.name}")
-    pictures = [example_bytes(path) for path in images]
     fresh = {
         f"{EXAMPLES_FOLDER}/{number:02d}{image_suffix(data)}": data
         for number, data in enumerate(pictures, start=1)

@@ -101,7 +101,7 @@ def test_a_new_id_leaves_every_other_byte(root: Path) -> None:
     assert manifest["metadata"]["renamed_from"] == [KIT_ID]
     assert manifest["token"] == "dot_test"
     assert validate_kit(root / NEW).valid
-    assert sorted(path.name for path in root.iterdir()) == [NEW, INK]
+    assert sorted(path.name for path in root.iterdir() if path.is_dir()) == [NEW, INK]
     assert rename_kit(root, NEW, KIT_ID).new == KIT_ID
     assert read_manifest_json(root / KIT_ID)["metadata"]["renamed_from"] == [KIT_ID, NEW]
 
@@ -129,7 +129,7 @@ def test_what_is_taken_broken_or_would_be_invalid_keeps_its_id(root: Path) -> No
     edit_manifest(root / INK, lambda manifest: manifest.update(lora_rank=5))
     with pytest.raises(KitError, match="not valid"):
         rename_kit(root, INK, "avatar.style.pen")
-    assert sorted(path.name for path in root.iterdir()) == [KIT_ID, "avatar.style.WASH", INK]
+    assert sorted(path.name for path in root.iterdir() if path.is_dir()) == [KIT_ID, "avatar.style.WASH", INK]
 
 
 def test_the_note_goes_with_the_kit(root: Path) -> None:

@@ -469,7 +469,7 @@ def test_a_folder_of_a_program_is_searched(tmp_path: Path) -> None:
     assert steps[-1] == (5, 5)
     again = bring([program], Order(root=root))
     assert {item.status for item in again} == {"known", "refused"}
-    assert sorted(path.name for path in root.iterdir()) == ids
+    assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ids
 
 
 def test_the_user_has_the_last_word(tmp_path: Path) -> None:

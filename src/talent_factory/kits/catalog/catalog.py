@@ -145,13 +145,17 @@ class Catalog:
 
     def _duplicates(self, reporter: Reporter) -> list[tuple[str, ...]]:
         rows = self._database.execute(
-            "SELECT number, folder, sample FROM kits WHERE tensors = '' AND sample IN"
+            "SELECT number, folder, stamp FROM kits WHERE tensors = '' AND sample IN"
             " (SELECT sample FROM kits WHERE sample != '' GROUP BY sample HAVING count(*) > 1)"
         ).fetchall()
-        for done, (number, folder, _) in enumerate(rows, start=1):
+        for done, (number, folder, stamp) in enumerate(rows, start=1):
             digest = tensors_digest(self.base_dir / os.fsdecode(folder))
             with transaction(self._database):
-                self._database.execute("UPDATE kits SET tensors = ? WHERE number = ?", (digest, number))
+                # another process may have read a kit that changed meanwhile, or given the number to another
+                self._database.execute(
+                    "UPDATE kits SET tensors = ? WHERE number = ? AND folder = ? AND stamp = ?",
+                    (digest, number, folder, stamp),
+                )
             if len(rows) > _SHOW_FROM:
                 reporter.progress("compare", done, len(rows), unit="kit")
         groups: dict[str, list[str]] = {}
@@ -208,11 +212,11 @@ class Catalog:
         stamps = {folder.name: kit_stamp(folder) for folder in folders}
         same = {name for name, kit in known.items() if stamps.get(name, b"") == kit.stamp != b""}
         fresh = [folder for folder in folders if verify or folder.name not in same]
-        gone = [kit.number for name, kit in known.items() if name not in stamps]
+        gone = [(kit.number, name) for name, kit in known.items() if name not in stamps]
         if gone:
             with transaction(self._database):
-                for number in gone:
-                    forget(self._database, number)
+                for number, name in gone:
+                    forget(self._database, number, name)
         altered = tuple(name for name in self._take(fresh, stamps, reporter) if name in same)
         return Changes(len(fresh), len(gone), len(folders) - len(fresh), altered)
 

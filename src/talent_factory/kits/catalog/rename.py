@@ -6,16 +6,18 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from talent_factory.core.errors import KitError
-from talent_factory.core.files import atomic_folder, json_text
+from talent_factory.core.files import atomic_folder, json_text, remove_folder
 from talent_factory.core.records import Record
 from talent_factory.core.workspace import check_id
 from talent_factory.kits.catalog.trash import find_folder
 from talent_factory.kits.index import kit_folders
 from talent_factory.kits.manifest import MANIFEST_FILE
+from talent_factory.kits.shelf import changing
 from talent_factory.kits.validate import inspect_kit
 
 
@@ -33,21 +35,40 @@ def rename_kit(base_dir: Path, old: str, new: str, *, dry_run: bool = False) -> 
 
     All other files stay as they are, so that pictures and personas know the weights by their digest; the
     header of the weights keeps the name it was trained under, and an export writes the new one. A signature
-    covers the id and is left out. Raises UsageError for a text that is no id, KitError for a kit that is not
-    there or not valid, and for an id that is taken, in whatever case.
+    covers the id and is left out. A rename that was killed is finished by the same call. Raises UsageError
+    for a text that is no id, KitError for a kit that is not there or not valid, and for an id that is taken,
+    in whatever case.
     """
     check_id(new)
-    source = find_folder(base_dir, old)
+    find_folder(base_dir, old)
+    with nullcontext() if dry_run else changing(base_dir):
+        unsigned = _change_id(base_dir, old, new, dry_run=dry_run)
+    return Renamed(old=old, new=new, unsigned=unsigned, named_by=_named_by(base_dir, old, but=new))
+
+
+def _change_id(base_dir: Path, old: str, new: str, *, dry_run: bool) -> tuple[str, ...]:
+    """Do what `rename_kit` says; returns the signatures that are left out."""
+    source, target = find_folder(base_dir, old), base_dir / new
     taken = {folder.name.casefold(): folder.name for folder in kit_folders(base_dir) if folder != source}
-    if new == old or new in taken:
-        raise KitError(f"there is a kit {taken.get(new, new)} already", remedy="choose another id")
     inspection = inspect_kit(source)
+    if new == old or new in taken:
+        if new == old or inspection.raw is None or not _begun(target, _renamed(inspection.raw, old, new)):
+            raise KitError(f"there is a kit {taken.get(new, new)} already", remedy="choose another id")
+        if not dry_run:
+            remove_folder(source)
+        return ()
     if inspection.raw is None or not inspection.report.valid:
         raise KitError(f"{old} is not valid, so it keeps its id", remedy=f"talent kit validate {old}")
     unsigned = tuple(name for name in _signatures() if (source / name).is_file())
     if not dry_run:
-        _move(source, base_dir / new, document=_renamed(inspection.raw, old, new), leave=unsigned)
-    return Renamed(old=old, new=new, unsigned=unsigned, named_by=_named_by(base_dir, old, but=new))
+        _move(source, target, document=_renamed(inspection.raw, old, new), leave=unsigned)
+    return unsigned
+
+
+def _begun(target: Path, document: dict[str, Any]) -> bool:
+    """Whether `target` is what a rename made that was killed before the old folder went."""
+    found = inspect_kit(target)
+    return found.report.valid and found.raw == document
 
 
 def _signatures() -> tuple[str, ...]:
@@ -64,7 +85,7 @@ def _renamed(raw: dict[str, Any], old: str, new: str) -> dict[str, Any]:
 
 def _move(source: Path, target: Path, *, document: dict[str, Any], leave: Iterable[str]) -> None:
     """Make the new folder whole before the old one goes: a stop in between leaves both, never a half."""
-    with atomic_folder(target) as folder:
+    with atomic_folder(target, replace=False) as folder:
         for path in sorted(source.rglob("*")):
             name = path.relative_to(source)
             if path.is_dir():
@@ -78,9 +99,7 @@ def _move(source: Path, target: Path, *, document: dict[str, Any], leave: Iterab
                 f"{target.name} would not be valid: {errors[0].file}: {errors[0].message}",
                 remedy=errors[0].remedy,
             )
-    hidden = source.with_name(f".old-{source.name}")
-    os.rename(source, hidden)
-    shutil.rmtree(hidden)
+    remove_folder(source)
 
 
 def _same_file(path: Path, target: Path) -> None:

@@ -49,9 +49,13 @@ def keep(database: sqlite3.Connection, name: str, stamp: bytes, reading: Reading
     return True
 
 
-def forget(database: sqlite3.Connection, number: int) -> None:
-    """Remove one kit with its words and vectors."""
-    database.execute("DELETE FROM kits WHERE number = ?", (number,))
+def forget(database: sqlite3.Connection, number: int, name: str) -> None:
+    """Remove the kit `name` with its words and vectors, unless its number went to another meanwhile."""
+    found = database.execute(
+        "DELETE FROM kits WHERE number = ? AND folder = ?", (number, os.fsencode(name))
+    ).rowcount
+    if not found:
+        return
     database.execute("DELETE FROM entries WHERE number = ?", (number,))
     database.execute("DELETE FROM words WHERE rowid = ?", (number,))
     database.execute("DELETE FROM vectors WHERE number = ?", (number,))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 from talent_factory.core.errors import KitError
-from talent_factory.core.files import fsync_folder
+from talent_factory.core.files import clear_leftovers, fsync_folder, remove_folder
 from talent_factory.core.records import Record
-from talent_factory.core.workspace import exclusive
 from talent_factory.kits.index import kit_folders
+from talent_factory.kits.shelf import changing
 
 TRASH_FOLDER = ".trash"
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -42,9 +41,11 @@ def find_folder(base_dir: Path, name: str) -> Path:
 
 def put_away(base_dir: Path, name: str) -> Trashed:
     """Move a kit to the trash of its folder in one step; raises KitError when there is no such kit."""
-    folder = find_folder(base_dir, name)
+    find_folder(base_dir, name)
     trash = base_dir / TRASH_FOLDER
-    with exclusive(trash):
+    with changing(base_dir):
+        folder = find_folder(base_dir, name)
+        trash.mkdir(exist_ok=True)
         place = trash / _free_name(trash, f"{name}@{datetime.now(UTC).strftime(_TIME)}")
         os.rename(folder, place)
         fsync_folder(trash)
@@ -57,7 +58,8 @@ def trashed(base_dir: Path) -> list[Trashed]:
     trash = base_dir / TRASH_FOLDER
     if not trash.is_dir():
         return []
-    found = [_trashed(entry) for entry in trash.iterdir() if "@" in entry.name]
+    entries = (entry for entry in trash.iterdir() if not entry.name.startswith("."))
+    found = [_trashed(entry) for entry in entries if "@" in entry.name]
     return sorted(found, key=lambda item: (item.removed, item.name), reverse=True)
 
 
@@ -72,28 +74,35 @@ def take_back(base_dir: Path, name: str) -> str:
         raise KitError(
             f"{name[:120]!r} is not in the trash of {base_dir}", remedy="talent kit trash lists what is"
         )
-    with exclusive(trash):
+    with changing(base_dir):
         target = base_dir / found.id
         if os.path.lexists(target):
             raise KitError(
                 f"{found.id} is there already", remedy=f"talent kit rename {found.id} NEW_ID, then try again"
             )
+        if not os.path.lexists(trash / found.name):
+            raise KitError(f"{found.id} has just left the trash", remedy="talent kit list")
         os.rename(trash / found.name, target)
+        fsync_folder(trash)
         fsync_folder(base_dir)
     return found.id
 
 
 def empty_trash(base_dir: Path) -> tuple[int, int]:
     """Delete for good all that is in the trash; returns how many kits and bytes went."""
-    gone = trashed(base_dir)
-    if gone:
-        with exclusive(base_dir / TRASH_FOLDER):
-            for item in gone:
-                place = base_dir / TRASH_FOLDER / item.name
-                if place.is_symlink():
-                    place.unlink()
-                else:
-                    shutil.rmtree(place)
+    trash = base_dir / TRASH_FOLDER
+    if not trash.is_dir():
+        return 0, 0
+    with changing(base_dir):
+        clear_leftovers(trash)
+        gone = trashed(base_dir)
+        for item in gone:
+            place = trash / item.name
+            if place.is_symlink():
+                place.unlink()
+            else:
+                # in one step: half a kit must not be there to take back
+                remove_folder(place)
     return len(gone), sum(item.size_bytes for item in gone)
 
 

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.events import Reporter, SilentReporter
-from talent_factory.core.files import atomic_path
+from talent_factory.core.files import atomic_path, clear_halves
 from talent_factory.core.records import Record
 from talent_factory.kits.consent import check_publishable
 from talent_factory.kits.export.archive import write_zip
+from talent_factory.kits.export.pieces import Piece
 from talent_factory.kits.export.targets import BUILDERS, PUBLIC, TARGETS, Pieces, Source, Target, archive_name
 from talent_factory.kits.export.weights import named_weights, owner_of
 from talent_factory.kits.keys import base_of
@@ -156,14 +157,21 @@ def _refuse_foreign(out: Path, pieces: Pieces, manifest: TalentManifest) -> None
     for folder in {(out / path).parent for path in pieces}:
         if folder.is_dir():
             there |= {str(path.relative_to(out)).casefold(): path for path in folder.iterdir()}
-    taken = [there[path.casefold()] for path in pieces if path.casefold() in there]
-    if not taken:
+    pairs = [(there[path.casefold()], piece) for path, piece in pieces.items() if path.casefold() in there]
+    # cards alone, as they would be written now, are of an export that was killed before its weights came
+    if all(_is_written(path, piece) for path, piece in pairs):
         return
     weights = next(path for path in pieces if path.endswith(".safetensors"))
     owner = owner_of(there[weights.casefold()]) if weights.casefold() in there else ""
     if owner != manifest.id:
         whose = f"is of {owner[:120]}" if owner else "is not an export of this kit"
-        raise UsageError(f"{taken[0]} is there and {whose}", remedy="choose another name with --name")
+        raise UsageError(f"{pairs[0][0]} is there and {whose}", remedy="choose another name with --name")
+
+
+def _is_written(path: Path, piece: Piece) -> bool:
+    if piece.rest is not None or not path.is_file() or path.stat().st_size != piece.size:
+        return False
+    return path.read_bytes() == piece.head
 
 
 def _check_room(out: Path, wanted: int) -> None:
@@ -177,6 +185,8 @@ def _check_room(out: Path, wanted: int) -> None:
 
 def _write(out: Path, pieces: Pieces, archive: str, told: Callable[[int], None]) -> None:
     """Weights come last: who sees them sees their cards too."""
+    for path in (archive,) if archive else pieces:
+        clear_halves(out / path)
     if archive:
         with atomic_path(out / archive) as temporary:
             write_zip(temporary, pieces, told)

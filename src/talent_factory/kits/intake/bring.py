@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from talent_factory.core.errors import TalentError, UsageError
+from talent_factory.core.errors import FileError, TalentError, UsageError
 from talent_factory.core.files import atomic_folder
 from talent_factory.core.workspace import check_id
 from talent_factory.kits.findings import Notes
@@ -24,6 +24,7 @@ from talent_factory.kits.intake.find import Found, find
 from talent_factory.kits.intake.outcome import Order, Taken
 from talent_factory.kits.intake.refusal import IntakeRefused
 from talent_factory.kits.manifest import MANIFEST_FILE, WEIGHTS_FILE, TalentManifest, read_manifest
+from talent_factory.kits.shelf import changing
 from talent_factory.kits.strict import open_regular
 from talent_factory.kits.validate import inspect_kit
 
@@ -46,6 +47,9 @@ def bring(paths: Sequence[Path], order: Order, *, progress: Progress | None = No
         raise UsageError(
             f"--id and --token are for one LoRA, here are {len(found)}", remedy="import it alone"
         )
+    if order.root.is_dir() and not order.dry_run:
+        with changing(order.root):
+            pass  # what killed imports left is cleared
     shelf = _Shelf(order.root)
     taken: list[Taken] = []
     for number, item in enumerate(found):
@@ -157,11 +161,7 @@ def _take_kit(folder: Path, source: str, order: Order, shelf: _Shelf, *, move: b
             return Taken(
                 source=source, status="known", id=manifest.id, message="this very kit is here already"
             )
-        raise IntakeRefused(
-            f"there is another kit {manifest.id}",
-            code="id-collision",
-            remedy="--replace puts this one in its place",
-        )
+        raise _collision(manifest.id)
     with _room(order, manifest.id) as target:
         for name in sorted(listing.sizes):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -210,11 +210,7 @@ def _free_id(lora: Lora, order: Order, shelf: _Shelf) -> str:
     if order.id:
         wanted = check_id(order.id)
         if wanted in shelf.ids and not order.replace:
-            raise IntakeRefused(
-                f"there is another kit {wanted}",
-                code="id-collision",
-                remedy="--replace puts this one in its place",
-            )
+            raise _collision(wanted)
         return wanted
     wanted = _stated_id(lora) or kit_id(lora.stem, lora.facts.kind, lora.digest)
     # files of one name in two folders are two kits; the hash tells them apart, always in the same way
@@ -239,8 +235,20 @@ def _room(order: Order, talent_id: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)
         return
-    with atomic_folder(order.root / talent_id) as folder:
-        yield folder
+    try:
+        # without --replace the id must still be free at the end: another import may have taken it meanwhile
+        with atomic_folder(order.root / talent_id, replace=order.replace) as folder:
+            yield folder
+    except FileError as error:
+        raise _collision(talent_id) from error
+
+
+def _collision(talent_id: str) -> IntakeRefused:
+    return IntakeRefused(
+        f"there is another kit {talent_id}",
+        code="id-collision",
+        remedy="--replace puts this one in its place",
+    )
 
 
 def _refuse_invalid(folder: Path, talent_id: str) -> tuple[str, ...]:
