@@ -47,7 +47,7 @@ DatabaseOption = Annotated[
     typer.Option(
         "--database",
         envvar="TALENT_DATABASE",
-        help="postgresql:// address of the queue.",
+        help="postgresql:// address of the queue; one with a password belongs into the variable.",
         show_default="a SQLite file of the workspace",
     ),
 ]

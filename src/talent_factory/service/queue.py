@@ -81,8 +81,9 @@ def serializer() -> Any:
 
 
 def prepare_database(url: str) -> None:
-    """Make or bring up to date the tables; idempotent."""
+    """Make or bring up to date the tables; idempotent. Raises UsageError when they cannot be reached."""
     from dbos import DBOS
+    from sqlalchemy.exc import SQLAlchemyError
 
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///"))
@@ -90,7 +91,14 @@ def prepare_database(url: str) -> None:
         with closing(sqlite3.connect(path, timeout=30)) as connection:
             # readers and the one writer do not block each other; the file remembers it
             connection.execute("PRAGMA journal_mode=WAL")
-    DBOS.migrate(url)
+    try:
+        DBOS.migrate(url)
+    except (SQLAlchemyError, ValueError) as error:
+        # what is said of a bad address may repeat its password: only what a server answered is told
+        said = str(getattr(error, "orig", None) or "that is no address").partition("\n")[0]
+        raise UsageError(
+            f"the database cannot be used: {said[:300]}", remedy="talent serve --help, at --database"
+        ) from None
 
 
 class Outcome(NamedTuple):

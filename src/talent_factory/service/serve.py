@@ -8,7 +8,7 @@ import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
@@ -84,6 +84,7 @@ def serve(serving: Serving, *, ready: Callable[[Running], None], tell: Callable[
     _check_exposure(serving)
     with ExitStack() as stack:
         stop = stack.enter_context(graceful_stop("stopping: images in the making are finished first"))
+        _make_private(service_folder(serving.place))
         stack.enter_context(exclusive(service_folder(serving.place)))
         listener = stack.enter_context(closing(_listen(serving.host, serving.port)))
         token_path = _token_path(serving)
@@ -211,6 +212,13 @@ def _with_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
     )
+
+
+def _make_private(folder: Path) -> None:
+    """Make the folder, if it is new, so that only its owner sees the jobs: the token alone would not do."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
 
 
 def _check_exposure(serving: Serving) -> None:

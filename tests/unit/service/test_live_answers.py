@@ -145,6 +145,7 @@ def test_without_the_token_only_health_answers(service: Service) -> None:
         for given in ("Bearer wrong", f"Basic {service.token}", f"Bearer {service.token}x", "Bearer"):
             assert stranger.get("/kits", headers={"Authorization": given}).status_code == 401
     assert stat.S_IMODE((service.workspace / "service" / "token").stat().st_mode) == 0o600
+    assert stat.S_IMODE((service.workspace / "service").stat().st_mode) == 0o700
 
 
 def test_pages_of_other_hosts_may_not_ask_unless_named(raw: httpx2.Client) -> None:

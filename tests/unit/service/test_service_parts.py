@@ -226,6 +226,14 @@ def test_only_addresses_of_known_databases_are_taken(tmp_path: Path) -> None:
         database_url(Workspace(tmp_path), "mysql://host/name")
 
 
+def test_a_database_that_is_away_is_told_in_one_line_without_its_password() -> None:
+    for address in ("postgresql://ada:hunter2@127.0.0.1:1/x", "postgresql://ada:hunter2/x@127.0.0.1:1/x"):
+        with pytest.raises(UsageError, match="the database cannot be used") as told:
+            prepare_database(address)
+        assert "hunter2" not in str(told.value)
+        assert "\n" not in told.value.message
+
+
 def test_a_job_that_kills_its_process_is_given_up(place: Workspace) -> None:
     folder = job_folder(place, JOB)
     write_json(folder / "tries.json", {"tries": 3, "images": 0})
