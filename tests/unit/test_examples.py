@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from pipeline_maker import write_recipe
 from servers.replicate import TOKEN, Behaviour, FakeReplicate
+from service_maker import IDENTITY, make_workspace, serving
 from talent_factory.datagen.access import BASE_VARIABLES, KEY_VARIABLES
 from talent_factory.datagen.generator import ActorExtras
 from talent_factory.datagen.setting import Extras
@@ -90,3 +92,42 @@ def test_the_style_example_runs_offline(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "6 of 6 images" in done.stdout
+
+
+@pytest.mark.slow
+def test_orders_of_a_user_stay_within_the_budget_and_are_drawn_once(tmp_path: Path) -> None:
+    with serving(make_workspace(tmp_path / "workspace")) as service:
+        place = ("--url", service.url, "--token-file", str(service.workspace / "service" / "token"))
+        words = (*place, "--kit", f"{IDENTITY}:0.5", "--steps", "1", "--budget", "0.03")
+
+        def order(number: str, count: int) -> subprocess.CompletedProcess[str]:
+            return run_example(
+                "picture_orders.py", "ada", number, *words, "--count", str(count), folder=tmp_path
+            )
+
+        first, again = order("1", 2), order("1", 2)
+        assert first.returncode == 0, first.stderr
+        assert "done: 2 of 2 pictures for $0.02" in first.stdout
+        assert again.stdout == first.stdout
+        assert [path.name for path in sorted((tmp_path / "pictures").rglob("*.png"))] == [
+            "001.png",
+            "002.png",
+        ]
+        assert "ada has $0.01 left and the order costs $0.02" in order("2", 2).stderr
+        assert "belongs to another request" in order("1", 1).stderr
+        with service.client() as client:
+            assert len(client.jobs().jobs) == 1
+    unreached = order("3", 1)
+    assert "cannot be reached" in unreached.stderr
+    booked = json.loads((tmp_path / "accounts" / "ada.json").read_text("utf-8"))
+    assert booked == {"1": 0.02, "3": 0.01}
+
+
+@pytest.mark.slow
+def test_a_program_on_the_public_face_passes_a_strict_type_check(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(tmp_path)]
+    command += ["--follow-imports", "silent", *(str(path) for path in sorted(EXAMPLES.glob("*.py")))]
+    done = subprocess.run(
+        command, env={**os.environ, "MYPYPATH": str(SOURCE)}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
