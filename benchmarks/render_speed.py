@@ -119,7 +119,9 @@ def _ours(case: Case, base: Path) -> Any:
     from talent_factory.foundry.render import RenderOrder, Shot, render
     from talent_factory.training.families import load_base
 
-    model = load_base("mini" if case.base == "mini" else base, device=case.device, dtype=cast(Any, case.precision))
+    model = load_base(
+        "mini" if case.base == "mini" else base, device=case.device, dtype=cast(Any, case.precision)
+    )
 
     def draw(count: int, out: Path) -> None:
         shots = tuple(Shot(prompt=_prompt(index), seed=index) for index in range(count))

@@ -37,7 +37,7 @@ COMMANDS = (
     Entry("cast", "talent_factory.cli.cast", "app", "Make training images of an actor or in a style."),
     Entry("dataset", "talent_factory.cli.dataset", "app", "Prepare, check and export images with captions."),
     Entry("train", "talent_factory.cli.train", "app", "Train a LoRA; resume it; see how far it is."),
-    Entry("kit", "talent_factory.cli.kit", "app", "Validate, list and index Talent Kits."),
+    Entry("kit", "talent_factory.cli.kit", "app", "Take kits in, find, check, sign and export them."),
     Entry("render", "talent_factory.cli.render", "render", "Render scenes with a kit."),
     Entry("mix", "talent_factory.cli.mix", "app", "Mix kits: render, check, choose, export."),
     Entry("serve", "talent_factory.cli.serve", "serve", "Kits, mixes and renders over HTTP."),

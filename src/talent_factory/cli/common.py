@@ -102,6 +102,11 @@ def printable(text: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 kit`, `2 kits`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def one_line(text: str) -> str:
     """`text` as one line that a terminal shows as it is, for errors and what to do about them."""
     return printable(" ".join(text.split()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from talent_factory.cli.common import JsonOption, WorkspaceOption, emit, printable
+from talent_factory.cli.common import JsonOption, WorkspaceOption, counted, emit, printable
 from talent_factory.cli.kit_examples import examples
 from talent_factory.cli.kit_export import export, prompt, subject
 from talent_factory.cli.kit_import import import_kits
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from talent_factory.kits.findings import KitReport
     from talent_factory.kits.validate import Inspection
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Validate and index Talent Kits.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Take kits in, find, check, sign and export them."
+)
 
 BaseDirOption = Annotated[
     Path | None,
@@ -202,6 +204,6 @@ def print_reports(reports: list[KitReport], base_dir: Path, verbose: bool) -> No
     bad = sum(not report.valid for report in reports)
     weak = sum(len(report.warnings) for report in reports)
     hint = " (--verbose shows them)" if weak and not verbose else ""
-    print(
-        f"{len(reports)} kits in {base_dir}: {len(reports) - bad} valid, {bad} invalid, {weak} warnings{hint}"
-    )
+    kits = counted(len(reports), "kit")
+    good = len(reports) - bad
+    print(f"{kits} in {base_dir}: {good} valid, {bad} invalid, {counted(weak, 'warning')}{hint}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talent_factory.cli.common import printable
-from talent_factory.core.errors import UsageError
+from talent_factory.core.errors import KitError, UsageError
 
 if TYPE_CHECKING:
     from talent_factory.kits.conform import ConformReport
@@ -82,5 +82,7 @@ def _locate(target: str, folder: Path) -> tuple[Path, str]:
     if path.is_dir() and (path / WEIGHTS_FILE).is_file():
         folder, target = path.parent, path.resolve().name
     kit = folder / check_id(target)
+    if not kit.is_dir():
+        raise KitError(f"there is no kit {target} in {folder}", remedy="talent kit list shows what there is")
     manifest = read_manifest(kit)
     return kit / WEIGHTS_FILE, base_of(manifest.base_model, manifest.sdx_version)

@@ -135,8 +135,10 @@ def subject(
     """Say whom a kit shows and whether they consented; without options, show what it says."""
     from talent_factory.kits.consent import set_subject, subject_of
     from talent_factory.kits.manifest import read_manifest
+    from talent_factory.kits.signing import SIGNATURE_FILES
 
     folder = kit_folder(talent_id, base_dir, workspace)
+    signed = any((folder / name).is_file() for name in SIGNATURE_FILES)
     if consent not in (None, "none", "self", "written"):
         raise UsageError(f"no consent called {consent[:40]!r}", remedy="choose none, self or written")
     if (real_person, consent, evidence, minor) == (None, None, None, None):
@@ -146,8 +148,9 @@ def subject(
         stated = set_subject(
             folder, real_person=real_person, consent=word, evidence=evidence, minor=minor, dry_run=dry_run
         )
-    document = {"kit": talent_id, "subject": stated}
-    emit(document, as_json, lambda: _show_subject(talent_id, stated))
+    unsigned = signed and not any((folder / name).is_file() for name in SIGNATURE_FILES)
+    document = {"kit": talent_id, "subject": stated, "unsigned": unsigned}
+    emit(document, as_json, lambda: _show_subject(talent_id, stated, unsigned=unsigned))
 
 
 def own_base(base: str | None) -> Path | None:
@@ -191,7 +194,7 @@ def _show_prompt(made: ToolPrompt) -> None:
         print(f"note: {remark}")
 
 
-def _show_subject(talent_id: str, stated: Subject | None) -> None:
+def _show_subject(talent_id: str, stated: Subject | None, *, unsigned: bool) -> None:
     if stated is None:
         print(f"{talent_id} does not say whether it shows a real person")
         print(f"next: talent kit subject {talent_id} --fictional")
@@ -201,3 +204,5 @@ def _show_subject(talent_id: str, stated: Subject | None) -> None:
     print(f"{talent_id} shows {who}{age}; consent: {stated.consent}")
     if stated.evidence_sha256:
         print(f"  evidence: sha256 {stated.evidence_sha256}")
+    if unsigned:
+        print(f"its signature covered the old words and is gone: talent kit sign {talent_id}")

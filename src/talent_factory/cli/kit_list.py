@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from talent_factory.cli.common import JsonOption, WorkspaceOption, console, emit, printable, reporter
+from talent_factory.cli.common import (
+    JsonOption,
+    WorkspaceOption,
+    console,
+    counted,
+    emit,
+    printable,
+    reporter,
+)
 from talent_factory.cli.kit_export import BaseDirOption
+from talent_factory.cli.kit_show import print_kit
 
 if TYPE_CHECKING:
+    from rich.table import Column
+
     from talent_factory.foundry.usage import Uses
     from talent_factory.kits.catalog.catalog import Catalog, Listed
     from talent_factory.kits.catalog.choice import Wish
@@ -51,12 +63,12 @@ def list_kits(
 
 
 def show(
-    talent_id: Annotated[str, typer.Argument(help="The kit to show.")],
+    talent_id: Annotated[str, typer.Argument(metavar="ID", help="The kit to show.")],
     base_dir: BaseDirOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one kit: its manifest, what the validator says, its twins and which personas use it."""
+    """Show one kit: what it is, what the validator says, its twins, and which personas use it."""
     from talent_factory.core.workspace import check_id
     from talent_factory.kits.index import entry, entry_fields
     from talent_factory.kits.validate import inspect_kit
@@ -78,7 +90,7 @@ def show(
         "twins": twins,
         "personas": personas,
     }
-    emit(document, as_json, lambda: _print_kit(document))
+    emit(document, as_json, lambda: print_kit(document))
 
 
 def search(
@@ -209,7 +221,8 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("kit", "token", "base", "rank", "weight", "MB", "valid")
+    table = Table("token", "base", "rank", "weight", "MB", "valid", box=None, pad_edge=False)
+    table.columns.insert(0, _id_column(item["id"] for item in entries))
     for item in entries:
         cells = [
             item[name] for name in ("id", "token", "base_model", "lora_rank", "default_weight", "size_mb")
@@ -220,20 +233,11 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
     console().print(table)
 
 
-def _print_kit(document: dict[str, Any]) -> None:
-    from talent_factory.cli.kit import print_reports
-    from talent_factory.core.files import json_text
-    from talent_factory.kits.findings import KitReport
+def _id_column(ids: Iterable[str]) -> Column:
+    """The first column: ids are there to be copied, so they are never cut."""
+    from rich.table import Column
 
-    report = KitReport(
-        id=document["id"], path=document["path"], valid=document["valid"], findings=document["findings"]
-    )
-    print_reports([report], Path(report.path).parent, verbose=True)
-    for title, names in (("same weights", document["twins"]), ("used by", document["personas"])):
-        if names:
-            print(f"{title}: {', '.join(printable(name) for name in names)}")
-    if document["manifest"] is not None:
-        print(json_text(document["manifest"]), end="")
+    return Column("kit", overflow="fold", min_width=min(60, max((len(name) for name in ids), default=3)))
 
 
 def _print_hits(found: list[dict[str, Any]]) -> None:
@@ -245,7 +249,8 @@ def _print_hits(found: list[dict[str, Any]]) -> None:
         return
     for asked, other in dict.fromkeys(pair for item in found for pair in item["instead"]):
         print(f"{printable(asked)}: no kit says so; {printable(other)} was taken")
-    table = Table("kit", "token", "base", "tags", "weight")
+    table = Table("token", "base", "tags", "weight", box=None, pad_edge=False)
+    table.columns.insert(0, _id_column(item["id"] for item in found))
     for item in found:
         cells = (item["id"], item["token"], item["base"], ", ".join(item["tags"]), f"{item['weight']:g}")
         table.add_row(*(Text(printable(cell[:80])) for cell in cells))
@@ -255,7 +260,7 @@ def _print_hits(found: list[dict[str, Any]]) -> None:
 def _print_groups(groups: list[tuple[str, ...]]) -> None:
     for group in groups:
         print("  ".join(printable(name) for name in group))
-    print(f"{len(groups)} groups of kits with the same weights")
+    print(f"{counted(len(groups), 'group')} of kits with the same weights")
     if groups:
         print("next: talent kit rm ID")
 
@@ -263,6 +268,6 @@ def _print_groups(groups: list[tuple[str, ...]]) -> None:
 def _print_unused(found: list[Listed]) -> None:
     for kit in found:
         print(f"{printable(kit.id)}  {kit.size_mb:g} MB")
-    print(f"{len(found)} kits are used by no persona and no render here")
+    print(f"used by no persona and no render here: {counted(len(found), 'kit')}")
     if found:
         print("next: talent kit rm ID")

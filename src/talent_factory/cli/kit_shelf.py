@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from talent_factory.cli.common import JsonOption, WorkspaceOption, emit, printable
+from talent_factory.cli.common import JsonOption, WorkspaceOption, counted, emit, printable
 from talent_factory.cli.kit_export import BaseDirOption
 from talent_factory.cli.kit_list import kits_folder
 
@@ -85,19 +85,22 @@ def rename(
     dry_run: NothingOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a kit another id: its folder and talent.json change, its weights and token stay as they are."""
+    """Give a kit another id: its folder and talent.json change, personas follow; weights and token stay."""
     from talent_factory.core.workspace import workspace_from
+    from talent_factory.foundry.persona_book import follow_rename
     from talent_factory.kits.catalog.rename import rename_kit
     from talent_factory.kits.registry import move_note
 
     folder = kits_folder(base_dir, workspace)
     done = rename_kit(folder, old, new, dry_run=dry_run)
-    personas = _personas(workspace, old)
+    followed: tuple[str, ...] = ()
     if not dry_run and base_dir is None:
         place = workspace_from(workspace)
         move_note(place.root, place.talents, old=old, new=new)
-    shown = {**done.model_dump(mode="json"), "personas": personas, "dry_run": dry_run}
-    emit(shown, as_json, lambda: _print_renamed(done, personas, dry_run=dry_run))
+        followed = follow_rename(place.personas, old, new)
+    personas = _personas(workspace, old)
+    shown = {**done.model_dump(mode="json"), "followed": followed, "personas": personas, "dry_run": dry_run}
+    emit(shown, as_json, lambda: _print_renamed(done, followed, personas, dry_run=dry_run))
 
 
 def _personas(workspace: Path | None, talent_id: str) -> tuple[str, ...]:
@@ -120,17 +123,24 @@ def _print_trash(found: list[Trashed], *, emptied: bool) -> None:
     for item in found:
         print(f"{printable(item.name)}  {item.size_bytes / 2**20:.1f} MB")
     total = sum(item.size_bytes for item in found) / 2**20
-    print(f"{len(found)} kits, {total:.1f} MB{', deleted' if emptied else ''}")
+    print(f"{counted(len(found), 'kit')}, {total:.1f} MB{', deleted' if emptied else ''}")
     if found and not emptied:
         print("next: talent kit restore ID, or talent kit trash --empty")
 
 
-def _print_renamed(done: Renamed, personas: tuple[str, ...], *, dry_run: bool) -> None:
+def _print_renamed(
+    done: Renamed, followed: tuple[str, ...], personas: tuple[str, ...], *, dry_run: bool
+) -> None:
     print(f"{done.old} {'would be' if dry_run else 'is'} {done.new}")
     if done.unsigned:
         print(f"its signature covered the old id and is gone: talent kit sign {done.new}")
+    for persona in followed:
+        print(f"persona {printable(persona)} names {done.new} now")
     for persona in personas:
         name = printable(persona)
-        print(f"persona {name} still names {done.old}: correct its id in personas/{name}.json")
+        if dry_run:
+            print(f"persona {name} names it and would follow")
+        else:
+            print(f"persona {name} still names {done.old}: correct its id in personas/{name}.json")
     for kit in done.named_by:
         print(f"{printable(kit)} still names it in intended_mix")

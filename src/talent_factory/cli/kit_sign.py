@@ -160,8 +160,9 @@ def _openssf(other: str | None) -> bool:
 
 def _usual_key(*, openssf: bool) -> Path:
     from talent_factory.kits.signing import config_folder
+    from talent_factory.kits.signing.keys import OWN_KEYS
 
-    return config_folder() / "keys" / ("openssf.pem" if openssf else "kits.pem")
+    return config_folder() / "keys" / OWN_KEYS[openssf]
 
 
 def _password(*, ask: bool) -> str | None:

@@ -119,10 +119,13 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Say how much kits get into each other's way, before anything is rendered."""
+    from talent_factory.core.errors import UsageError
     from talent_factory.foundry.compat import compatibility
     from talent_factory.foundry.discover import strength_warning
 
     mix = _mix(kits, base, workspace)
+    if len(kits) < 2:
+        raise UsageError("one kit is in nobody's way", remedy="name a second kit")
     found, warning = compatibility(mix.ingredients), strength_warning(mix.ingredients)
     emit({"pairs": found, "warning": warning}, as_json, lambda: _show_pairs(found, warning))
 
@@ -213,7 +216,7 @@ def export(
             precision=kind,
         )
     result = {"kit": None if dry_run else folder, "kits": _plain(mix), "projection": projection}
-    text = f"would write {folder}" if dry_run else f"{folder}"
+    text = f"would write {folder}" if dry_run else f"{folder}\nnext: talent kit examples {talent_id}"
     emit(result, as_json, lambda: console().print(text, markup=False, soft_wrap=True))
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from talent_factory.cli.common import DryRunOption, JsonOption, WorkspaceOption, console, emit, reporter
+from talent_factory.cli.common import (
+    DryRunOption,
+    JsonOption,
+    WorkspaceOption,
+    console,
+    counted,
+    emit,
+    reporter,
+)
 
 if TYPE_CHECKING:
     from talent_factory.foundry.persona_draw import OpenPersona
@@ -163,7 +171,7 @@ def _told(opened: OpenPersona, session: Session, folder: Path) -> dict[str, obje
 
 def _print_drawn(result: dict[str, object], *, dry_run: bool) -> None:
     verb = "would draw " if dry_run else ""
-    lines = [f"{verb}{result['count']} images in {result['folder']}"]
+    lines = [f"{verb}{counted(int(str(result['count'])), 'image')} in {result['folder']}"]
     if not dry_run:
         lines.append(f"sheet: {result['sheet']}")
     console().print("\n".join(lines), markup=False, soft_wrap=True)

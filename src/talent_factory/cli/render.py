@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from talent_factory.cli.common import DryRunOption, JsonOption, WorkspaceOption, console, emit, reporter
+from talent_factory.cli.common import (
+    DryRunOption,
+    JsonOption,
+    WorkspaceOption,
+    console,
+    counted,
+    emit,
+    reporter,
+)
 
 if TYPE_CHECKING:
     from talent_factory.foundry.session import Session
@@ -144,7 +152,7 @@ def render_session(
     if dry_run:
         result["shots"] = session.order.shots
         lines = [f"{shot.seed}  {shot.prompt}" for shot in session.order.shots]
-        lines.append(f"{len(lines)} images would be in {folder}")
+        lines.append(f"{counted(len(lines), 'image')} would be in {folder}")
         emit(result, as_json, lambda: console().print("\n".join(lines), markup=False, soft_wrap=True))
         return
     # everything that can be wrong is found before torch is loaded
@@ -156,5 +164,5 @@ def render_session(
             listener.message(f"note: {session.warning}")
         images, sheet = shoot(session, out=folder, reporter=listener, stop=stop, preview=preview)
     result |= {"images": images, "sheet": sheet}
-    text = f"{len(images)} images in {folder}\nsheet: {sheet}"
+    text = f"{counted(len(images), 'image')} in {folder}\nsheet: {sheet}"
     emit(result, as_json, lambda: console().print(text, markup=False, soft_wrap=True))

@@ -35,7 +35,7 @@ def read_prompt_file(path: Path) -> tuple[str, ...]:
             return parse_prompts(raw).positive_prompts
         lines = [line.strip() for line in raw.decode("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError, StrictJsonError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise UsageError(
             f"{path} cannot be read: {reason}", remedy="give a text file, a prompt a line"
         ) from error

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from talent_factory.core.config import parse
 from talent_factory.core.errors import KitError, TalentError, UsageError
@@ -107,6 +107,35 @@ def change_persona(folder: Path, persona_id: str, change: Callable[[Persona], Ma
         if after != before:
             write_persona(persona_path(folder, persona_id), after)
     return after
+
+
+def follow_rename(folder: Path, old: str, new: str) -> tuple[str, ...]:
+    """Let the personas of a folder name a kit by its new id; returns those that did, as their next version.
+
+    The digest they keep still says which kit they mean. Personas that cannot be read stay as they are.
+    """
+    users = [
+        persona.id
+        for _, persona in list_personas(folder)
+        if isinstance(persona, Persona) and any(kit.id == old for kit in persona.kits)
+    ]
+    for persona_id in users:
+        change_persona(folder, persona_id, lambda persona: _with_id(persona, old, new))
+    return tuple(users)
+
+
+def _with_id(persona: Persona, old: str, new: str) -> dict[str, Any]:
+    plain = persona.model_dump(mode="json", include={"kits", "sliders", "choice"})
+    return cast("dict[str, Any]", _replaced(plain, old, new))
+
+
+def _replaced(node: Any, old: str, new: str) -> Any:
+    """A JSON document with `new` in the place of every text that is `old`."""
+    if isinstance(node, dict):
+        return {key: _replaced(value, old, new) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_replaced(value, old, new) for value in node]
+    return new if node == old else node
 
 
 def compose(

@@ -273,7 +273,7 @@ def example_bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise KitError(f"{path}: {error.strerror}", remedy="talent render makes examples") from error
+        raise KitError(f"{path}: {error.strerror}", remedy="give pictures that can be read") from error
     problem = image_problem(data)
     if problem:
         raise KitError(f"{path} is no readable image: {problem}", remedy="use PNG, JPEG or WebP images")

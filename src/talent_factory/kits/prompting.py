@@ -261,7 +261,8 @@ def _diffusers(said: str, unwanted: str, kits: Sequence[PromptKit], remarks: tup
     ]
     names, weights = [kit.name for kit in kits], [kit.weight for kit in kits]
     lines.append(f"pipeline.set_adapters({names!r}, {weights!r})")
-    lines.append(f"image = pipeline({said!r}, negative_prompt={unwanted!r}).images[0]")
+    without = f", negative_prompt={unwanted!r}" if unwanted else ""
+    lines.append(f"image = pipeline({said!r}{without}).images[0]")
     return ToolPrompt(
         tool="diffusers",
         positive=said,

@@ -261,7 +261,7 @@ def _check_images(folder: KitFolder) -> None:
             good += not problem and name.startswith(EXAMPLES_FOLDER)
     if good < FEW_EXAMPLES:
         message = f"{good} examples; {FEW_EXAMPLES} show what the kit does"
-        notes.warning("examples-few", EXAMPLES_FOLDER, message, "talent render makes some")
+        notes.warning("examples-few", EXAMPLES_FOLDER, message, "talent kit examples ID draws some")
 
 
 def _check_digests(folder: KitFolder, stated: dict[str, str] | None) -> None:

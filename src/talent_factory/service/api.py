@@ -27,6 +27,7 @@ from talent_factory.service.shelf import Shelf
 from talent_factory.service.sse import events
 from talent_factory.service.wire import (
     BaseSummary,
+    Family,
     FaultAnswer,
     Health,
     Job,
@@ -110,11 +111,12 @@ def _kits(house: House) -> APIRouter:
     def list_kits(
         kind: Literal["identity", "style"] | None = None,
         base: Annotated[str | None, Query(max_length=500)] = None,
+        family: Family | None = None,
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> KitPage:
-        """Valid kits by id."""
-        found = house.shelf.kits(kind=kind, base=base)
+        """Valid kits by id; `base` is the model in its makers' words, `family` what GET /bases says."""
+        found = house.shelf.kits(kind=kind, base=base, family=family)
         return KitPage(kits=tuple(found[offset : offset + limit]), total=len(found))
 
     @routes.get("/kits/{talent_id}")

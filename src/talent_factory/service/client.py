@@ -94,10 +94,16 @@ class FoundryClient:
         return [BaseSummary.model_validate(item) for item in self._send("GET", "/bases").json()]
 
     def kits(
-        self, *, kind: str | None = None, base: str | None = None, limit: int = 100, offset: int = 0
+        self,
+        *,
+        kind: str | None = None,
+        base: str | None = None,
+        family: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
     ) -> KitPage:
-        """Valid kits by id."""
-        return self._get("/kits", KitPage, kind=kind, base=base, limit=limit, offset=offset)
+        """Valid kits by id: of a kind, made for a base in its maker's words, of a family of bases."""
+        return self._get("/kits", KitPage, kind=kind, base=base, family=family, limit=limit, offset=offset)
 
     def kit(self, talent_id: str) -> KitDetail:
         """One kit with its prompts and manifest."""

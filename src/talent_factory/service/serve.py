@@ -174,6 +174,8 @@ def _server(app: object, stop: StopSignal) -> uvicorn.Server:
     """A uvicorn server that ends when `stop` is requested, and leaves signals alone."""
     import uvicorn
 
+    from talent_factory.service.patience import Connection
+
     class Server(uvicorn.Server):
         def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
             # ours are caught already; theirs would end the process before the workers are told
@@ -185,7 +187,7 @@ def _server(app: object, stop: StopSignal) -> uvicorn.Server:
     return Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_level="warning",

@@ -39,12 +39,18 @@ class Shelf:
         with self._lock:
             self._catalog.close()
 
-    def kits(self, *, kind: str | None = None, base: str | None = None) -> list[KitSummary]:
-        """The valid kits by id, of one kind and for one base if named."""
+    def kits(
+        self, *, kind: str | None = None, base: str | None = None, family: str | None = None
+    ) -> list[KitSummary]:
+        """The valid kits by id, of one kind, made for one base and for one family of bases if named."""
         with self._lock:
             self._look()
             found = list(self._kits.values())
-        return [kit for kit in found if kind in (None, kit.kind) and base in (None, kit.base)]
+        return [
+            kit
+            for kit in found
+            if kind in (None, kit.kind) and base in (None, kit.base) and family in (None, kit.family)
+        ]
 
     def search(self, text: str, *, limit: int) -> list[KitSummary]:
         """The valid kits whose words fit `text`, the best first."""

@@ -56,7 +56,8 @@ def test_kits_are_listed_opened_found_and_shown(client: FoundryClient) -> None:
 
 def test_bases_are_told_by_name_and_kits_say_which_fits(client: FoundryClient) -> None:
     assert [(base.name, base.family) for base in client.bases()] == [("mini", "mini")]
-    assert {kit.family for kit in client.kits().kits} == {"mini"}
+    assert {kit.family for kit in client.kits(family="mini").kits} == {"mini"}
+    assert client.kits(family="sdxl").total == 0
 
 
 def test_a_mix_is_checked_before_anything_is_drawn(client: FoundryClient) -> None:

@@ -123,13 +123,15 @@ def _usage(manifest: TalentManifest, prompts: PromptSet, *, stem: str) -> str:
     where = repository_of(manifest) or "FOLDER_OF_THE_BASE"
     weight = f"{manifest.default_weight:g}"
     prompt = plain(prompts.positive_prompts[0])
+    unwanted = plain(negatives_of(manifest, prompts))
+    without = f", negative_prompt={unwanted!r}" if unwanted else ""
     code = [
         f"from diffusers import {pipeline}",
         "",
         f"pipeline = {pipeline}.from_pretrained({where!r})",
         f'pipeline.load_lora_weights("THIS_REPOSITORY", weight_name="{PEFT_FILE}", adapter_name="kit")',
         f'pipeline.set_adapters("kit", {weight})',
-        f"image = pipeline({prompt!r}, negative_prompt={plain(negatives_of(manifest, prompts))!r}).images[0]",
+        f"image = pipeline({prompt!r}{without}).images[0]",
     ]
     others = (
         f"In other programs call the file `{stem}.safetensors`; AUTOMATIC1111 and Forge then know it as"

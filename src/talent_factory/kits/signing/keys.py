@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 KeyKind = Literal["ed25519", "p256"]
 PASSWORD_VARIABLE = "TALENT_KEY_PASSWORD"
+# Of ed25519 and of P-256, in `keys` of the configuration folder; the public half ends in .pub.
+OWN_KEYS = ("kits.pem", "openssf.pem")
 _KINDS = {"ssh-ed25519": "ed25519", "ecdsa-sha2-nistp256": "p256"}
 _MAX_KEY_BYTES = 16 << 10
 

@@ -7,15 +7,18 @@ from pathlib import Path
 
 from talent_factory.core.errors import FileError
 from talent_factory.core.files import write_text
-from talent_factory.kits.signing.keys import PublicKey, config_folder, parse_public_key
+from talent_factory.kits.signing.keys import OWN_KEYS, PublicKey, config_folder, parse_public_key
 from talent_factory.kits.strict import MAX_TEXT_BYTES, read_regular
 
 TRUSTED_FILE = "trusted_keys"
 
 
 def trusted_keys(workspace: Path) -> tuple[PublicKey, ...]:
-    """Return the keys trusted in this workspace and by this user, each once."""
-    keys = [*read_trusted(workspace / TRUSTED_FILE), *read_trusted(config_folder() / TRUSTED_FILE)]
+    """Return the keys trusted in this workspace and by this user, each once; one's own are trusted."""
+    user = config_folder()
+    own = [user / "keys" / f"{name}.pub" for name in OWN_KEYS]
+    files = [workspace / TRUSTED_FILE, user / TRUSTED_FILE, *own]
+    keys = [key for path in files for key in read_trusted(path)]
     return tuple({key.text: key for key in reversed(keys)}.values())
 
 
