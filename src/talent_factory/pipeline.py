@@ -234,11 +234,16 @@ def resume_kit(
 ) -> Path:
     """Go on with the run in a workspace's folder `run` as it was begun, and return its kit, packed.
 
-    Raises as `train_kit`, FileError when there is no run, KitError when it lies in another workspace.
+    Several processes share it as in `train_kit`. Raises as that, FileError when there is no run, KitError
+    when it lies in another workspace.
     """
     place, record = workspace or workspace_from(), _own_run(run, workspace)
     config, records = record.config, _records(place, record.config.id)
-    with exclusive(records), _stoppable(stop) as signal:
+    if helps():
+        with _stoppable(stop) as signal:
+            help_out(run, stop=signal)
+        return place.talents / config.id
+    with exclusive(records), _stoppable(stop) as signal, leading():
         floor = _floor(place, RunOptions(base=record.base), reporter, signal)
         _sweep(place, records)
         book = StageBook(place.root, records, floor.reporter, signal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -33,8 +34,8 @@ def _config(folder: Path, **keys: object) -> Path:
     return path
 
 
-def _started(config: Path, place: Path) -> list[tuple[int, str, str]]:
-    """Exit code, output and errors of both processes."""
+def _started(*words: str, place: Path) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of both processes of `talent train WORDS`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -48,7 +49,7 @@ def _started(config: Path, place: Path) -> list[tuple[int, str, str]]:
         "talent_factory.cli.app",
         "--quiet",
         "train",
-        str(config),
+        *words,
         "-w",
         str(place),
     ]
@@ -75,7 +76,7 @@ def _started(config: Path, place: Path) -> list[tuple[int, str, str]]:
 @pytest.mark.timeout(900)
 def test_two_processes_make_one_kit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = _config(tmp_path)
-    first, second = _started(config, tmp_path)
+    first, second = _started(str(config), place=tmp_path)
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
     assert "avatar.identity.together is ready" in first[1]
     assert second[1] == ""  # the first one speaks for both
@@ -83,13 +84,33 @@ def test_two_processes_make_one_kit(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert [line["step"] for line in runs.read_losses(run)] == [1, 2, 3]
     assert talent(["kit", "validate", "avatar.identity.together", "-w", str(tmp_path)]) == 0
     # nothing is left to do: the second process is let go without a training
-    assert [code for code, *_ in _started(config, tmp_path)] == [0, 0]
+    assert [code for code, *_ in _started(str(config), place=tmp_path)] == [0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_go_on_with_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    for place in (whole, parted):
+        place.mkdir()
+        assert all(code == 0 for code, *_ in _started(str(_config(place, checkpoint_every=1)), place=place))
+    run = parted / "runs" / "avatar.identity.together"
+    (run / runs.RESULT_FILE).unlink()
+    (run / runs.LORA_FILE).unlink()
+    shutil.rmtree(max((run / runs.CHECKPOINTS).iterdir()))  # the last step is to be made again
+    shutil.rmtree(parted / "talents")
+    first, second = _started("resume", "avatar.identity.together", place=parted)
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert "avatar.identity.together is ready" in first[1]
+    assert second[1] == ""
+    name = "avatar.identity.together/lora.safetensors"
+    assert (parted / "runs" / name).read_bytes() == (whole / "runs" / name).read_bytes()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_both_refuse_what_cannot_be_trained(tmp_path: Path) -> None:
     config = _config(tmp_path, train_data_dir=str(tmp_path / "nowhere"))
-    for code, _, errors in _started(config, tmp_path):
+    for code, _, errors in _started(str(config), place=tmp_path):
         assert code == 1
         assert "no such folder" in errors

@@ -118,6 +118,7 @@ def resume(
 ) -> None:
     """Go on with a stopped or killed run as it was begun, and pack its kit; as if it had never stopped."""
     from talent_factory.core.workspace import workspace_from
+    from talent_factory.training.company import helps
     from talent_factory.training.devices import prepare_environment
     from talent_factory.training.runs import read_run
 
@@ -131,6 +132,9 @@ def resume(
     from talent_factory.pipeline import resume_kit
     from talent_factory.training.runs import finished
 
+    if helps():  # one of several processes that torchrun started: the first one speaks
+        resume_kit(folder, workspace=place)
+        return
     with reporter() as progress:
         kit = resume_kit(folder, workspace=place, reporter=progress)
     result = finished(folder)
@@ -146,10 +150,13 @@ def resume(
 def _resume_alone(run: Path, *, as_json: bool) -> None:
     """Train to the end what lies in no workspace: there is no place for a kit."""
     from talent_factory.core.stop import graceful_stop
+    from talent_factory.training.company import helps
     from talent_factory.training.loop import resume as resume_run
 
     with reporter() as progress, graceful_stop() as stop:
         result = resume_run(run, reporter=progress, stop=stop)
+    if helps():
+        return
     text = f"{run} is trained, loss {result.final_loss:.4f}: {result.lora}\nit lies in no workspace: no kit"
     emit(result, as_json, lambda: console().print(text, markup=False, soft_wrap=True))
 

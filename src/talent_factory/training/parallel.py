@@ -61,7 +61,7 @@ class World:
 
 @contextmanager
 def world() -> Iterator[World]:
-    """Join the processes that a launcher (torchrun, accelerate) started, by its environment variables."""
+    """Join the processes that torchrun, or a launcher with its environment variables, started."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or dist.is_initialized():
         yield World() if size == 1 else World(dist.get_rank(), dist.get_world_size())
