@@ -24,6 +24,7 @@ STOREYS = (
     "datagen",
     "dataset",
     "training",
+    "lipsync",
     "kits",
     "foundry",
     "report",
@@ -36,7 +37,9 @@ STOREYS = (
 # Arrows that point down the storeys but are still not wanted.
 FORBIDDEN = {
     "world": {"providers"},
-    "kits": {"training", "datagen", "providers", "world"},
+    "kits": {"training", "datagen", "providers", "world", "lipsync"},
+    "lipsync": {"providers"},
+    "foundry": {"lipsync"},
     "image": set(),
 }
 # Modules that belong to the room of another name.

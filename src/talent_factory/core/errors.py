@@ -77,6 +77,10 @@ class DatasetError(TalentError):
     """A data folder is empty, incomplete or contradicts its manifest."""
 
 
+class ClipError(DatasetError):
+    """A file of a clip is missing, damaged or of the wrong shape."""
+
+
 class KitError(TalentError):
     """A Talent Kit is broken or unfit."""
 
