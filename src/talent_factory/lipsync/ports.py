@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Clips(Protocol):
     """Frames and audio of a dataset, wherever they lie; safe from several threads.
 
-    All methods raise ClipError, which names the clip and the file, for a missing, truncated or ill-shaped file,
-    and StorageError when the place cannot be reached. Nothing is replaced by zeros.
+    All methods raise ClipError, which names the clip and the file, for a missing, truncated or ill-shaped
+    file, and StorageError when the place cannot be reached. Nothing is replaced by zeros.
     """
 
     @property
@@ -29,12 +29,12 @@ class Clips(Protocol):
         ...
 
     def audio(self, clip: int, first: int, last: int) -> NDArray[Any]:
-        """The features of frames `first` to `last` (exclusive), all inside the clip: (last-first, 10, 384) float32."""
+        """The features of frames `first` to `last` (exclusive) of the clip: (last-first, 10, 384) float32."""
         ...
 
     def expect(self, wants: Iterable[tuple[int, int, int]]) -> None:
-        """Say what will be asked for next as (clip, first, last) of frames, in order, so that it can be fetched
-        ahead; does nothing where that gains nothing, and raises nothing.
+        """Say what will be asked for next as (clip, first, last) of frames, in order, so that it can be
+        fetched ahead; does nothing where that gains nothing, and raises nothing.
         """
         ...
 
