@@ -40,6 +40,9 @@ COMMANDS = (
     Entry("kit", "talent_factory.cli.kit", "app", "Take kits in, find, check, sign and export them."),
     Entry("render", "talent_factory.cli.render", "render", "Render scenes with a kit."),
     Entry("mix", "talent_factory.cli.mix", "app", "Mix kits: render, check, choose, export."),
+    Entry(
+        "lipsync", "talent_factory.cli.lipsync", "app", "Train and run a talking head on clips with audio."
+    ),
     Entry("serve", "talent_factory.cli.serve", "serve", "Kits, mixes and renders over HTTP."),
     Entry("persona", "talent_factory.cli.persona", "app", "Save, change and draw personas."),
     Entry("base", "talent_factory.cli.base", "app", "Build, show and measure the embedded base model."),
