@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from talent_factory.core.errors import FileError
 from talent_factory.core.files import atomic_path, read_json, sha256_file, write_json
 from talent_factory.core.records import Record, read_record, write_record
+from talent_factory.lipsync.masks import FaceMask
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +33,7 @@ class ActorCard(Record):
     """What must be the same in training and in use; kept as `lipsync.json` beside `unet/`.
 
     `codec` and `extractor` are the names or folders that `open_codec` and `open_extractor` take; `codec_id`
-    and `extractor_id` are what the opened ones must call themselves. `mask` are the fields of the FaceMask,
+    and `extractor_id` are what the opened ones must call themselves. `mask` is what training covered,
     `length` the frames that a network with attention over time sees at once (1 without it).
     `unet_sha256` is of the weights file, filled in by `save_actor`.
     """
@@ -45,7 +46,7 @@ class ActorCard(Record):
     extractor_id: str
     audio_left: int = Field(ge=0, le=50)
     audio_right: int = Field(ge=0, le=50)
-    mask: dict[str, JsonValue] = Field(default_factory=dict)
+    mask: FaceMask = FaceMask()
     feed_mask: bool = False
     length: int = Field(default=1, ge=1, le=256)
     preset: str = ""
