@@ -29,7 +29,7 @@ def count_faces(image: Image.Image) -> int | None:
 
 def find_faces(image: Image.Image) -> tuple[Box, ...] | None:
     """The frontal faces that the cascade sees in `image`; None where scikit-image is not installed."""
-    finder = _cascade()
+    finder = face_cascade()
     if finder is None:
         return None
     grey = cv2.cvtColor(pixels_of(image, long_side=_SIDE), cv2.COLOR_RGB2GRAY)
@@ -55,7 +55,8 @@ def find_faces(image: Image.Image) -> tuple[Box, ...] | None:
 
 
 @cache
-def _cascade() -> Any | None:
+def face_cascade() -> Any | None:
+    """scikit-image's cascade of frontal faces, loaded once; None where that library is not installed."""
     try:
         from skimage.data import lbp_frontal_face_cascade_filename
         from skimage.feature import Cascade
