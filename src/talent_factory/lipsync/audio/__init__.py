@@ -1,0 +1,1 @@
+"""Sound: read from any container, turned into features of frames, and into what the network listens to."""
