@@ -1,0 +1,1 @@
+"""Talking heads that are drawn, not filmed: clips whose every byte and whose truth is known."""
