@@ -69,6 +69,11 @@ class AudioConditioner:
         rows = torch.as_tensor(windows, dtype=torch.float32).reshape(-1, self.count, WIDTH)
         return rows + positions(self.count).to(rows.device)
 
+    def own(self, tokens: Tensor) -> Tensor:
+        """The features of the frames themselves, out of their tokens (B, N, 384): (B, 10, 384)."""
+        rows = tokens - positions(self.count).to(tokens)
+        return rows[:, self.left * STEPS : (self.left + 1) * STEPS]
+
     def tokens(self, features: NDArray[Any], indices: Sequence[int] | NDArray[Any]) -> Tensor:
         """The tokens of frames `indices` of a clip with `features` (T, 10, 384): (B, frames·10, 384)."""
         length = len(features)

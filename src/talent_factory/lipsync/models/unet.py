@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from talent_factory.core.errors import ConfigError, FileError
 from talent_factory.core.files import read_json
 from talent_factory.lipsync.batch import Batch
+from talent_factory.lipsync.models.temporal import TemporalUNet
 from talent_factory.lipsync.ports import Codec
 
 if TYPE_CHECKING:
@@ -71,21 +72,31 @@ def build_unet(config: Mapping[str, Any], codec: Codec, *, feed_mask: bool = Fal
 
 
 def make_latents(
-    unet: nn.Module, masked: Tensor, reference: Tensor, tokens: Tensor, *, kept: Tensor | None = None
+    unet: nn.Module,
+    masked: Tensor,
+    reference: Tensor,
+    tokens: Tensor,
+    *,
+    kept: Tensor | None = None,
+    length: int = 1,
 ) -> Tensor:
     """The latents (B, C, h, w) of frames that speak, in one pass; the order of the inputs matters.
 
     `masked` and `reference` are (B, C, h, w), `tokens` (B, N, 384). `kept` (1 or B, 1, h, w) is the mask of a
-    UNet that was built to be fed it. The time step is always 0: nothing is diffused.
+    UNet that was built to be fed it. `length` frames that follow each other attend to each other where the
+    network is a TemporalUNet, bare or wrapped for several processes. The time step is always 0: nothing is
+    diffused.
     """
     parts = [masked, reference]
     if kept is not None:
         parts.append(kept.to(masked).expand(len(masked), -1, -1, -1))
     zero = torch.zeros((), dtype=torch.long, device=masked.device)
-    answer: Tensor = unet(torch.cat(parts, dim=1), zero, tokens, return_dict=False)[0]
+    inner = getattr(unet, "module", unet)
+    further = {"length": length} if isinstance(inner, TemporalUNet) else {}
+    answer: Tensor = unet(torch.cat(parts, dim=1), zero, tokens, return_dict=False, **further)[0]
     return answer
 
 
 def predict(unet: nn.Module, batch: Batch, *, kept: Tensor | None = None) -> Tensor:
     """What `unet` makes of a batch: latents of the shape of `batch.target`."""
-    return make_latents(unet, batch.masked, batch.reference, batch.tokens, kept=kept)
+    return make_latents(unet, batch.masked, batch.reference, batch.tokens, kept=kept, length=batch.length)
