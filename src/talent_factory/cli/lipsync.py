@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from talent_factory.cli.lipsync_metadata import metadata
+from talent_factory.cli.lipsync_pack import pack
 from talent_factory.cli.lipsync_synth import synth
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train and run a talking head on clips with audio."
 )
 app.command("synth")(synth)
+app.command("metadata")(metadata)
+app.command("pack")(pack)

@@ -32,10 +32,16 @@ class Clips(Protocol):
         """The features of frames `first` to `last` (exclusive) of the clip: (last-first, 10, 384) float32."""
         ...
 
-    def expect(self, wants: Iterable[tuple[int, int, int]]) -> None:
+    def expect(
+        self, wants: Iterable[tuple[int, int, int]], *, pictures: bool = True, audio: bool = True
+    ) -> None:
         """Say what will be asked for next as (clip, first, last) of frames, in order, so that it can be
         fetched ahead; does nothing where that gains nothing, and raises nothing.
         """
+        ...
+
+    def fingerprint(self, clip: int) -> str:
+        """Changes when a picture of the clip is replaced, so that what was made of it is made anew."""
         ...
 
     def close(self) -> None:

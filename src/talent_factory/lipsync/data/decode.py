@@ -1,0 +1,99 @@
+"""Pictures and audio features from the bytes of a clip's files; what is not as it should be is refused."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from talent_factory.core.errors import ClipError
+from talent_factory.lipsync.records import STEPS, WIDTH
+
+VALUES = STEPS * WIDTH
+_LARGEST = 4096
+_MODES = ("RGB", "RGBA", "L", "LA", "P")
+_REDO = "make the file anew, or leave the clip out: talent lipsync metadata --skip-broken"
+
+
+def picture(data: bytes, *, size: int | None, where: str) -> NDArray[Any]:
+    """A PNG as (S, S, 3) uint8 RGB; brought to `size` pixels a side when that is another.
+
+    Raises:
+        ClipError: no whole PNG, not square, or larger than 4096 pixels a side.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            width, height = image.size
+            if width != height or width > _LARGEST:
+                raise ClipError(
+                    f"{where} has {width} x {height} pixels, not a square of at most {_LARGEST}", remedy=_REDO
+                )
+            if image.mode not in _MODES:
+                raise ClipError(f"{where} holds pixels of mode {image.mode}, not RGB", remedy=_REDO)
+            plain = image if image.mode == "RGB" else image.convert("RGB")
+            if size is not None and width != size:
+                plain = plain.resize((size, size), Image.Resampling.LANCZOS)
+            return np.asarray(plain)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ClipError(f"{where} is no whole PNG ({_first_line(error)})", remedy=_REDO) from None
+
+
+def picture_size(data: bytes, *, where: str) -> int:
+    """Pixels a side, from the first bytes of a PNG; ClipError when it is none or not square."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
+        raise ClipError(f"{where} is no PNG", remedy=_REDO)
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if width != height:
+        raise ClipError(f"{where} has {width} x {height} pixels, not a square", remedy=_REDO)
+    return width
+
+
+def features(data: bytes, *, where: str) -> NDArray[Any]:
+    """The .npy of one frame as (10, 384) float32, from any shape of 3,840 numbers in order of time.
+
+    Raises:
+        ClipError: another count, no finite floating-point numbers, cut, or pickled objects.
+    """
+    if data[:6] != b"\x93NUMPY" or len(data) < 10:
+        raise ClipError(f"{where} is no .npy file", remedy=_REDO)
+    wide = 2 if data[6] == 1 else 4
+    start = 8 + wide + int.from_bytes(data[8 : 8 + wide], "little")
+    try:
+        shape, fortran, dtype = _header(bytes(data[:start]))
+    except (ValueError, SyntaxError, TypeError, KeyError, EOFError) as error:
+        raise ClipError(f"{where} has no .npy header ({_first_line(error)})", remedy=_REDO) from None
+    if dtype.kind != "f" or fortran:
+        raise ClipError(f"{where} holds {dtype} numbers, not float32 in rows", remedy=_REDO)
+    if int(np.prod(shape)) != VALUES or (shape[-1:] != (WIDTH,) and shape != (VALUES,)):
+        raise ClipError(
+            f"{where} has the shape {shape}, not {VALUES:,} numbers as ({STEPS}, {WIDTH})", remedy=_REDO
+        )
+    if len(data) != start + VALUES * dtype.itemsize:
+        raise ClipError(
+            f"{where} has {len(data)} bytes, {start + VALUES * dtype.itemsize} are due", remedy=_REDO
+        )
+    values = np.frombuffer(data, dtype, VALUES, start).astype(np.float32).reshape(STEPS, WIDTH)
+    # one sum is finite exactly when no part is NaN or infinite (float64 cannot overflow here)
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        raise ClipError(f"{where} holds numbers that are not finite", remedy=_REDO)
+    return values
+
+
+@lru_cache(maxsize=64)
+def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and dtype; nearly all files of a dataset have the same header, so it is read once."""
+    stream = io.BytesIO(head)
+    version = np.lib.format.read_magic(stream)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, fortran, dtype = read[version](stream)
+    if dtype.hasobject:
+        raise ValueError("it holds pickled objects")
+    return shape, fortran and len(shape) > 1, dtype
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:120]
