@@ -7,6 +7,7 @@ import typer
 from talent_factory.cli.lipsync_metadata import metadata
 from talent_factory.cli.lipsync_pack import pack
 from talent_factory.cli.lipsync_synth import synth
+from talent_factory.cli.lipsync_train import resume, train
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train and run a talking head on clips with audio."
@@ -14,3 +15,5 @@ app = typer.Typer(
 app.command("synth")(synth)
 app.command("metadata")(metadata)
 app.command("pack")(pack)
+app.command("train")(train)
+app.command("resume")(resume)

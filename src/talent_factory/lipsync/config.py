@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from talent_factory.core.records import Record
+from talent_factory.lipsync.masks import FaceMask
 from talent_factory.lipsync.records import ClipName
 
 MixedPrecision = Literal["no", "fp32", "fp16", "bf16"]
@@ -89,6 +90,8 @@ class TrainConfig(Record):
     """Share of samples that teach silence to close the mouth."""
     audio_dropout: Share = 0.05
     """Share of samples without audio."""
+    mouth_reference: Share = 0.5
+    """Share of samples whose reference is chosen for a sound, hence a mouth, unlike the frame's own."""
     latent_loss: Weight = 1.0
     pixel_loss: Weight = 2.0
     """Weight of L1 over decoded pixels, 0 to train on latents alone; `mouth_weight` times in the mouth."""
@@ -107,7 +110,7 @@ class TrainConfig(Record):
     sync_model: str | None = None
     """A SyncNet of `talent lipsync sync-train`; needed by sync_loss, and adds its figures to validation."""
     frames: Annotated[int, Field(ge=1, le=64)] = 1
-    """Frames that follow each other in a sample; more than 1 for the second stage."""
+    """Frames that follow each other in one sample; more than 1 for the second stage."""
     trainable: Literal["all", "temporal"] = "all"
     """`temporal` trains only the temporal layers and the attention to audio (second stage)."""
 
@@ -118,8 +121,6 @@ class TrainConfig(Record):
             raise ValueError(
                 f"micro_batch_size {micro} does not divide the {self.effective_batch} samples of a step"
             )
-        if micro % self.frames:
-            raise ValueError(f"frames {self.frames} does not divide the {micro} samples at a time")
         if self.sync_loss and self.sync_model is None:
             raise ValueError("sync_loss needs a sync_model: talent lipsync sync-train makes one")
         if self.latent_loss == 0 and self.pixel_loss == 0:
@@ -156,9 +157,8 @@ class ModelConfig(Record):
     """`madebyollin/taesd`, a local folder of an AutoencoderTiny or AutoencoderKL, or dct8, dct4, mini."""
     resume_from_checkpoint: str | None = None
     """`latest`, a checkpoint, or bare UNet weights to begin from."""
-    mask: Literal["lower-half", "rectangle", "ellipse"] = "lower-half"
-    mask_top: Share = 0.5
-    """Where the covered part begins, as a share of the height."""
+    mask: FaceMask = FaceMask()
+    """What of the face is covered: kind (half, rectangle, ellipse), top, side, below."""
     feed_mask: bool = False
     """Give the mask to the network as one more channel."""
     temporal: bool = False

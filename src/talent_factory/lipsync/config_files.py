@@ -132,3 +132,13 @@ def _names_of(part: str, key: str) -> list[str]:
         if key in (name, field.alias):
             return [name, field.alias or name]
     return [key]
+
+
+def change_config(config: LipsyncConfig, changes: Mapping[str, Any]) -> LipsyncConfig:
+    """`config` with some keys changed. Raises ConfigError as `read_config`."""
+    parts = {part: getattr(config, part).model_dump(mode="json") for part in PARTS}
+    for key, value in changes.items():
+        part, name = place_of(key)
+        field = next(iter(_names_of(part, name)))
+        parts[part][field] = value
+    return make_config(parts, source="the config of the run")

@@ -1,0 +1,99 @@
+"""`talent lipsync train` and `resume`: from clips to an actor that speaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from talent_factory.cli.common import DryRunOption, JsonOption, console, emit, reporter
+
+if TYPE_CHECKING:
+    from talent_factory.lipsync.config import LipsyncConfig
+
+
+def train(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="Folder with data, train, model and optimizer.yaml.")
+    ] = Path("configs/lipsync"),
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key, as often as needed."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train on clips as the four files say; `torchrun --nproc-per-node N -m talent_factory.cli.app lipsync
+    train` uses N GPUs.
+
+    Every validation and checkpoint lands in output_dir. Stop it with Ctrl-C: it saves, and `resume` goes on.
+    """
+    from talent_factory.lipsync.config_files import parse_changes, read_config
+
+    typed = read_config(config, parse_changes(changes or []))
+    if dry_run:
+        _show_plan(typed, as_json=as_json)
+    else:
+        _train(typed, as_json=as_json)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The output_dir of a stopped training.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a key that leaves the numbers alone, such as a path."
+        ),
+    ] = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a stopped or killed training, as if it had never stopped."""
+    from talent_factory.lipsync.config_files import change_config, parse_changes
+    from talent_factory.lipsync.train.session import read_run
+
+    kept = {"output_dir": str(run), "resume_from_checkpoint": "latest"}
+    typed = change_config(read_run(run).config, {**parse_changes(changes or []), **kept})
+    if dry_run:
+        _show_plan(typed, as_json=as_json)
+    else:
+        _train(typed, as_json=as_json)
+
+
+def _show_plan(config: LipsyncConfig, *, as_json: bool) -> None:
+    from talent_factory.lipsync.train.bill import plan_training
+
+    plan, bill = plan_training(config)
+
+    def human() -> None:
+        console().print(plan.as_table())
+        console().print("\n".join(bill.lines()), markup=False, soft_wrap=True)
+
+    emit({**plan.as_json(), "bill": bill.model_dump(mode="json")}, as_json, human)
+
+
+def _train(config: LipsyncConfig, *, as_json: bool) -> None:
+    from talent_factory.core.stop import graceful_stop
+    from talent_factory.lipsync.train.bill import make_bill
+    from talent_factory.lipsync.train.run import train as run_training
+    from talent_factory.training.company import helps
+
+    notice = "stopping: the state is being saved; Ctrl-C again to leave at once"
+    if helps():  # one of several processes that torchrun started: the first one speaks
+        with graceful_stop() as stop:
+            run_training(config, stop=stop)
+        return
+    with reporter() as progress, graceful_stop(notice) as stop:
+        for line in make_bill(config).lines():
+            progress.message(line)
+        result = run_training(config, reporter=progress, stop=stop)
+    shown = "".join(f", {name} {value:.4g}" for name, value in result.validation.items())
+    loss = "" if result.loss is None else f", loss {result.loss:.4f}"
+    emit(
+        result,
+        as_json,
+        lambda: console().print(
+            f"{result.run} is trained{loss}{shown}: {result.checkpoint}", markup=False, soft_wrap=True
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Train the network that speaks, exactly resumable, on one process or several."""

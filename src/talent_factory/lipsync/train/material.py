@@ -1,0 +1,215 @@
+"""What a run is made of, opened once: clips, codec, mask, audio window, split, and plan of samples."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from talent_factory.core.errors import ClipError
+from talent_factory.core.events import Reporter
+from talent_factory.lipsync.audio.conditioner import AudioConditioner
+from talent_factory.lipsync.batch import Batch
+from talent_factory.lipsync.codec import open_codec
+from talent_factory.lipsync.config import LipsyncConfig
+from talent_factory.lipsync.data.latents import LatentCache
+from talent_factory.lipsync.data.metadata import content_hash
+from talent_factory.lipsync.data.open import ClipSettings, open_clips
+from talent_factory.lipsync.data.plan import PlanRules, SamplePlan, lengths_of
+from talent_factory.lipsync.data.samples import SampleSource
+from talent_factory.lipsync.ports import Clips, Codec
+from talent_factory.lipsync.records import Draw, Metadata
+from talent_factory.lipsync.train.energies import clip_energies
+from talent_factory.lipsync.train.engine import Pace
+from talent_factory.lipsync.train.split import Split, split_clips, validation_draws
+
+UNKNOWN = "unknown"
+"""The extractor of a dataset whose metadata does not say it."""
+
+
+@dataclass(eq=False)
+class Material:
+    """Data and frozen parts of a run."""
+
+    config: LipsyncConfig
+    clips: Clips
+    codec: Codec
+    conditioner: AudioConditioner
+    split: Split
+    plan: SamplePlan
+    device: torch.device
+    latents: LatentCache
+    _opened: list[Any] = field(default_factory=list)
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the dataset says of itself."""
+        return self.clips.metadata
+
+    @property
+    def dataset_sha256(self) -> str:
+        """The hash of the metadata."""
+        return content_hash(self.metadata)
+
+    def kept(self) -> Tensor | None:
+        """The mask (1, 1, h, w) on the device for a network that is fed it, else None."""
+        if not self.config.model.feed_mask:
+            return None
+        side = self.config.data.image_size // self.codec.factor
+        return self.config.model.mask.kept(side, side).to(self.device)
+
+    def feed(self, pace: Pace, *, step: int, piece: int) -> Callable[[int, int], Batch]:
+        """What gives this process its batch of a (step, piece), in order from here on, prepared ahead."""
+        draws = self._draws(pace, step=step, piece=piece)
+        source = self._source(pixels=self.config.train.needs_pixels, length=self.config.train.frames)
+        batches = source.batches(draws, ahead=self.config.data.look_ahead)
+        self._opened.append(_Closing(batches))
+
+        def following(step: int, piece: int) -> Batch:
+            del step, piece  # the stream and the loop count alike
+            return next(batches)
+
+        return following
+
+    def validation(self) -> list[Batch]:
+        """The held-out batches, with their true frames."""
+        config = self.config.train
+        draws = validation_draws(
+            self.metadata,
+            self.split.held_out,
+            config.validation_samples,
+            frames=config.frames,
+            far=config.far_reference,
+        )
+        # one draw stands for all its frames, as in training
+        draws = draws[:: config.frames]
+        source = self._source(pixels=True, length=config.frames)
+        size = max(1, min(16, config.micro) // config.frames)
+        return [source.batch(draws[start : start + size]) for start in range(0, len(draws), size)]
+
+    def close(self) -> None:
+        """Give back threads and files."""
+        for thing in reversed(self._opened):
+            thing.close()
+        self._opened.clear()
+        self.latents.close()
+        self.clips.close()
+
+    def _source(self, *, pixels: bool, length: int) -> SampleSource:
+        source = SampleSource(
+            self.clips, self.conditioner, self.latents, images=pixels, length=length, device=self.device
+        )
+        self._opened.append(source)
+        return source
+
+    def _draws(self, pace: Pace, *, step: int, piece: int) -> Iterator[list[Draw]]:
+        """This process's draws, batch after batch, from a piece of a step to the end of training."""
+        total = self.config.train.max_train_steps
+        for at in itertools.count(step * pace.pieces + piece):
+            number, part = divmod(at, pace.pieces)
+            if number >= total:
+                return
+            first = pace.first(number, part)
+            yield [self.plan.draw(g) for g in range(first, first + pace.micro)]
+
+
+class _Closing:
+    """Gives an iterator with or without a thread behind it one way to end."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+
+    def close(self) -> None:
+        close = getattr(self._batches, "close", None)
+        if close is not None:
+            close()
+
+
+def open_material(config: LipsyncConfig, device: torch.device, *, reporter: Reporter) -> Material:
+    """Open the clips and make the plan; says how often small clips are repeated.
+
+    Raises:
+        ClipError: the frames have another size, or the metadata holds no clip to train on. FileError,
+        StorageError, BaseError, ConfigError: what opening clips and codec raises.
+    """
+    data, train = config.data, config.train
+    cache = Path(data.cache_dir) if data.cache_dir else Path(data.output_dir) / "cache"
+    settings = ClipSettings(
+        local=Path(data.local_data_base_url) if data.local_data_base_url else None,
+        far=data.s3_data_base_url,
+        metadata=data.metadata_url,
+        image_folder=data.image_folder_name,
+        audio_folder=data.audio_folder_name,
+        image_size=data.image_size,
+        cache=cache,
+        cache_bytes=int(data.cache_gb * 2**30),
+    )
+    clips = open_clips(settings, reporter=reporter)
+    metadata = clips.metadata
+    if metadata.image_size is not None and metadata.image_size != data.image_size:
+        clips.close()
+        raise ClipError(
+            f"the frames are {metadata.image_size} pixels a side, but IMAGE_SIZE is {data.image_size}",
+            remedy=f"--set IMAGE_SIZE={metadata.image_size}, or talent lipsync preprocess --size "
+            f"{data.image_size}",
+        )
+    codec = open_codec(config.model.vae_pretrained_model_name_or_path, device=str(device))
+    split = split_clips(metadata, data.validation_clips, seed=train.seed)
+    energies = clip_energies(clips, cache, reporter=reporter) if _hears_energies(config) else None
+    plan = SamplePlan(
+        train.seed,
+        lengths_of(metadata.clips),
+        rules=_rules(config),
+        clips=split.train,
+        energies=energies,
+    )
+    _tell(plan, split, metadata, reporter)
+    return Material(
+        config,
+        clips,
+        codec,
+        AudioConditioner(train.audio_length_left, train.audio_length_right, metadata.extractor or UNKNOWN),
+        split,
+        plan,
+        device,
+        LatentCache(
+            cache / "latents" if data.latent_cache else None,
+            clips,
+            codec,
+            config.model.mask,
+            image_size=data.image_size,
+            device=device,
+        ),
+    )
+
+
+def _rules(config: LipsyncConfig) -> PlanRules:
+    train = config.train
+    return PlanRules(
+        power=train.clip_weight_power,
+        far=train.far_reference,
+        self_share=train.self_reference,
+        mouth_share=train.mouth_reference,
+        silent_share=train.silence,
+        dropped_share=train.audio_dropout,
+        window=train.frames,
+        epoch=train.samples_per_epoch,
+    )
+
+
+def _hears_energies(config: LipsyncConfig) -> bool:
+    return config.train.silence > 0 or config.train.mouth_reference > 0
+
+
+def _tell(plan: SamplePlan, split: Split, metadata: Metadata, reporter: Reporter) -> None:
+    frames = sum(len(metadata.clips[clip].frames) for clip in split.train)
+    most = max(plan.repeats.values())
+    reporter.message(
+        f"{len(split.train)} clips with {frames} frames to train on, {len(split.held_out)} kept aside; "
+        f"an epoch of {plan.epoch} samples visits a frame up to {most:.1f} times"
+    )
