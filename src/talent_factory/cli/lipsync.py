@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from talent_factory.cli.lipsync_animate import animate
 from talent_factory.cli.lipsync_metadata import metadata
 from talent_factory.cli.lipsync_pack import pack
 from talent_factory.cli.lipsync_synth import synth
@@ -17,3 +18,4 @@ app.command("metadata")(metadata)
 app.command("pack")(pack)
 app.command("train")(train)
 app.command("resume")(resume)
+app.command("animate")(animate)

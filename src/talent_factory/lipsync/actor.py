@@ -133,14 +133,15 @@ def load_actor(
     unet = _empty_unet(folder / UNET / "config.json")
     try:
         state = load_file(weights)
-        unet.load_state_dict(state, strict=True, assign=True)
+        fitted = {name: tensor.to(device=device, dtype=dtype) for name, tensor in state.items()}
+        unet.load_state_dict(fitted, strict=True, assign=True)
         temporal = load_file(folder / TEMPORAL) if (folder / TEMPORAL).is_file() else None
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise FileError(
             f"{weights} does not fit its config.json: {reason}", remedy="take another checkpoint"
         ) from None
-    unet.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    unet.eval().requires_grad_(False)
     return Actor(card=card, unet=unet, folder=folder, temporal=temporal)
 
 
