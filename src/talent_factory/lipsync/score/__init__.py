@@ -1,0 +1,1 @@
+"""How well a mouth follows its sound, in numbers that can fail."""
