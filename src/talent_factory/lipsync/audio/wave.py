@@ -71,12 +71,13 @@ class _Run:
     def __init__(self, place: int, av: Any) -> None:
         self.place = place
         self.seconds = 0.0
-        self._resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+        self._resampler = av.AudioResampler(format="fltp", rate=RATE)
         self._pieces: list[NDArray[np.float32]] = []
 
     def take(self, frame: Any) -> None:
         """Add a frame; None at the end gives out what the resampler still holds."""
-        self._pieces += [item.to_ndarray().reshape(-1) for item in self._resampler.resample(frame)]
+        # the mean of the channels: ffmpeg's own mono adds them up to more than they can hold
+        self._pieces += [item.to_ndarray().mean(axis=0) for item in self._resampler.resample(frame)]
         self.seconds += frame.samples / frame.sample_rate if frame is not None else 0.0
 
     def samples(self) -> NDArray[np.float32]:

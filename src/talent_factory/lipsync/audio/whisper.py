@@ -31,6 +31,7 @@ def open_whisper(folder: Path, *, device: str = "cpu") -> WhisperExtractor:
     Raises BaseError when files are missing or broken, or when the encoder has not the shape of tiny: width
     384, four layers, 80 bands, so that a step is five levels of 384 numbers.
     """
+    from safetensors import SafetensorError
     from transformers import WhisperModel
 
     weights = folder / "model.safetensors"
@@ -46,7 +47,7 @@ def open_whisper(folder: Path, *, device: str = "cpu") -> WhisperExtractor:
         model = WhisperModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except TalentError as error:
         raise BaseError(error.message, remedy=error.remedy or "fetch the model anew") from error
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise BaseError(f"{folder} is broken: {line}", remedy="fetch the model anew") from error
     encoder = model.get_encoder().float().requires_grad_(False).eval().to(device)

@@ -80,6 +80,7 @@ def open_autoencoder(folder: Path, label: str | None, *, device: str, dtype: tor
     sha256.
     """
     from diffusers import AutoencoderKL, AutoencoderTiny
+    from safetensors import SafetensorError
 
     weights = folder / _WEIGHTS
     try:
@@ -95,7 +96,7 @@ def open_autoencoder(folder: Path, label: str | None, *, device: str, dtype: tor
         )
     except TalentError as error:
         raise BaseError(error.message, remedy=error.remedy or "fetch the autoencoder anew") from error
-    except (OSError, ValueError, RuntimeError, AttributeError, TypeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise BaseError(f"{folder} is broken: {line}", remedy="fetch the autoencoder anew") from error
     module.requires_grad_(False).eval().to(device)
