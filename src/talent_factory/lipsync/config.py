@@ -14,6 +14,7 @@ MixedPrecision = Literal["no", "fp32", "fp16", "bf16"]
 Scheduler = Literal["constant", "constant_with_warmup", "linear", "cosine"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
+SYNC_FRAMES = 5
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 
@@ -123,6 +124,8 @@ class TrainConfig(Record):
             )
         if self.sync_loss and self.sync_model is None:
             raise ValueError("sync_loss needs a sync_model: talent lipsync sync-train makes one")
+        if self.sync_loss and self.frames < SYNC_FRAMES:
+            raise ValueError(f"sync_loss needs frames of {SYNC_FRAMES} or more")
         if self.latent_loss == 0 and self.pixel_loss == 0:
             raise ValueError("latent_loss and pixel_loss are both 0: nothing would be learnt")
         return self

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from talent_factory.core.errors import TrainingDiverged
 from talent_factory.lipsync.batch import Batch
-from talent_factory.lipsync.models.unet import predict
 from talent_factory.lipsync.train.objective import Objective
 from talent_factory.lipsync.train.players import Player
 from talent_factory.training.ema import MovingAverage
@@ -94,7 +93,7 @@ class Engine:
         """
         last = piece == self.pace.pieces - 1
         with nullcontext() if last else self.accelerator.no_sync(self.painter.called):
-            made = predict(self.painter.called, batch, kept=self._kept)
+            made = self.painter.paint(batch, self._kept)
             losses, images = self.objective.losses(made, batch, step=step)
             self._watch.look(losses["loss"], step=step, first=self.pace.first(step, piece))
             self._backward(losses["loss"])
@@ -110,12 +109,13 @@ class Engine:
             row = torch.stack([zero if value is None else value.detach().float() for value in values])
             self.sums += row / self.pace.pieces
 
-    def finish(self, factor: float) -> Figures:
+    def finish(self, factor: float, *, step: int) -> Figures:
         """Clip, move the weights at `factor` of their peak rates, and read the figures: the one wait."""
         norms: list[Tensor] = []
         overflow = None
         rate = 0.0
-        for number, player in enumerate(self.players):
+        playing = self.players if self.objective.judges(step) else self.players[:1]
+        for number, player in enumerate(playing):
             gradients = player.gradients()
             if self.scaler is not None:
                 self.scaler.unscale(gradients)

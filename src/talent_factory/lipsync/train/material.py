@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from talent_factory.core.errors import ClipError
+from talent_factory.core.errors import ClipError, ConfigError
 from talent_factory.core.events import Reporter
 from talent_factory.lipsync.audio.conditioner import AudioConditioner
 from talent_factory.lipsync.batch import Batch
@@ -24,10 +25,13 @@ from talent_factory.lipsync.data.plan import PlanRules, SamplePlan, lengths_of
 from talent_factory.lipsync.data.samples import SampleSource
 from talent_factory.lipsync.ports import Clips, Codec
 from talent_factory.lipsync.records import Draw, Metadata
+from talent_factory.lipsync.sync.network import SyncNet, load_syncnet
 from talent_factory.lipsync.train.energies import clip_energies
 from talent_factory.lipsync.train.engine import Pace
 from talent_factory.lipsync.train.split import Split, split_clips, validation_draws
+from talent_factory.lipsync.train.validate import SYNC_LEAST, SyncCheck
 
+_SYNC_FRAMES = 75
 UNKNOWN = "unknown"
 """The extractor of a dataset whose metadata does not say it."""
 
@@ -44,6 +48,8 @@ class Material:
     plan: SamplePlan
     device: torch.device
     latents: LatentCache
+    sync: SyncNet | None = None
+    """Judges lips against sound: a frozen loss, and a figure of validation."""
     _opened: list[Any] = field(default_factory=list)
 
     @property
@@ -66,7 +72,8 @@ class Material:
     def feed(self, pace: Pace, *, step: int, piece: int) -> Callable[[int, int], Batch]:
         """What gives this process its batch of a (step, piece), in order from here on, prepared ahead."""
         draws = self._draws(pace, step=step, piece=piece)
-        source = self._source(pixels=self.config.train.needs_pixels, length=self.config.train.frames)
+        source = self._source(pixels=self.config.train.needs_pixels)
+        self._opened.append(source)
         batches = source.batches(draws, ahead=self.config.data.look_ahead)
         self._opened.append(_Closing(batches))
 
@@ -87,10 +94,21 @@ class Material:
             far=config.far_reference,
         )
         # one draw stands for all its frames, as in training
-        draws = draws[:: config.frames]
-        source = self._source(pixels=True, length=config.frames)
-        size = max(1, min(16, config.micro) // config.frames)
-        return [source.batch(draws[start : start + size]) for start in range(0, len(draws), size)]
+        return self._batches(draws[:: config.frames])
+
+    def sync_check(self) -> SyncCheck | None:
+        """Frames in a row of a held-out clip and their sound, None when no clip is long enough."""
+        length = self.config.train.frames
+        for clip in self.split.held_out:
+            count = min(len(self.metadata.clips[clip].frames), _SYNC_FRAMES) // length * length
+            if self.sync is None or count < SYNC_LEAST:
+                continue
+            draws = [
+                Draw(sample=n, clip=clip, target=n, reference=(n + count // 2) % count)
+                for n in range(0, count, length)
+            ]
+            return SyncCheck(self.sync, partial(self._batches, draws), self.clips.audio(clip, 0, count))
+        return None
 
     def close(self) -> None:
         """Give back threads and files."""
@@ -100,12 +118,24 @@ class Material:
         self.latents.close()
         self.clips.close()
 
-    def _source(self, *, pixels: bool, length: int) -> SampleSource:
-        source = SampleSource(
-            self.clips, self.conditioner, self.latents, images=pixels, length=length, device=self.device
+    def _batches(self, draws: Sequence[Draw]) -> list[Batch]:
+        length = self.config.train.frames
+        source = self._source(pixels=True)
+        size = max(1, min(16, self.config.train.micro) // length)
+        try:
+            return [source.batch(draws[start : start + size]) for start in range(0, len(draws), size)]
+        finally:
+            source.close()
+
+    def _source(self, *, pixels: bool) -> SampleSource:
+        return SampleSource(
+            self.clips,
+            self.conditioner,
+            self.latents,
+            images=pixels,
+            length=self.config.train.frames,
+            device=self.device,
         )
-        self._opened.append(source)
-        return source
 
     def _draws(self, pace: Pace, *, step: int, piece: int) -> Iterator[list[Draw]]:
         """This process's draws, batch after batch, from a piece of a step to the end of training."""
@@ -185,6 +215,7 @@ def open_material(config: LipsyncConfig, device: torch.device, *, reporter: Repo
             image_size=data.image_size,
             device=device,
         ),
+        _open_sync(config, metadata, device),
     )
 
 
@@ -200,6 +231,19 @@ def _rules(config: LipsyncConfig) -> PlanRules:
         window=train.frames,
         epoch=train.samples_per_epoch,
     )
+
+
+def _open_sync(config: LipsyncConfig, metadata: Metadata, device: torch.device) -> SyncNet | None:
+    if config.train.sync_model is None:
+        return None
+    network = load_syncnet(Path(config.train.sync_model), device=str(device))
+    if metadata.extractor is not None and network.extractor != metadata.extractor:
+        raise ConfigError(
+            f"sync_model {config.train.sync_model} listens to {network.extractor}, the clips' audio is of "
+            f"{metadata.extractor}",
+            remedy="train one on these clips: talent lipsync sync-train",
+        )
+    return network
 
 
 def _hears_energies(config: LipsyncConfig) -> bool:

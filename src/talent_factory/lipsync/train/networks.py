@@ -86,4 +86,5 @@ def _player(
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     called: nn.Module = accelerator.prepare_model(network)
     optimizer = make_optimizer(parameters, config.optimizer, peak=peak, device=device)
-    return Player(name, network, called, optimizer, parameters, peak)
+    temporal = isinstance(network, TemporalUNet)
+    return Player(name, network, called, optimizer, parameters, peak, temporal)

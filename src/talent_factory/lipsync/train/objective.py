@@ -68,7 +68,7 @@ class Objective:
         if self._looks is not None:
             found["perceptual"] = self._looks(images, batch.images)
             total = total + config.perceptual_loss * found["perceptual"]
-        if self._judge is not None and step >= config.gan_start:
+        if self._judge is not None and self.judges(step):
             found["gan"], found["features"] = self._fool(self._judge, images, batch.images)
             total = total + config.gan_loss * (
                 found["gan"] + config.feature_matching_loss * found["features"]
@@ -79,9 +79,13 @@ class Objective:
             total = total + config.sync_loss * found["sync"]
         return {"loss": total, **found}, images
 
+    def judges(self, step: int) -> bool:
+        """Whether the discriminator takes part in this step."""
+        return self._judge is not None and step >= self._config.gan_start
+
     def judge(self, judge: nn.Module, images: Tensor | None, batch: Batch, *, step: int) -> Tensor | None:
         """The loss of the discriminator on frames it must not teach, None before it begins."""
-        if images is None or batch.images is None or step < self._config.gan_start:
+        if images is None or batch.images is None or not self.judges(step):
             return None
         # one pass for both: several processes allow one between two exchanges of gradients
         true, made = _halves(judge(torch.cat([batch.images, images.detach()])))

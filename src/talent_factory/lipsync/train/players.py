@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from talent_factory.core.errors import ResumeRefused
+from talent_factory.lipsync.batch import Batch
+from talent_factory.lipsync.models.unet import predict
 from talent_factory.training.checkpoints import flatten_optimizer, restore_optimizer
 from talent_factory.training.schedule import learning_rate_factor
 
@@ -33,6 +36,20 @@ class Player:
     optimizer: torch.optim.Optimizer
     parameters: list[nn.Parameter]
     peak: float
+    temporal: bool = False
+    """Whether a forward pass is told how many frames follow each other."""
+
+    def paint(self, batch: Batch, kept: Tensor | None) -> Tensor:
+        """The latents that the network makes of a batch; `kept` is the mask of one that is fed it."""
+        return self._through(self.called, batch, kept)
+
+    def bare_paint(self, batch: Batch, kept: Tensor | None) -> Tensor:
+        """As `paint`, past what brings several processes together: one of them may do it alone."""
+        return self._through(self.bare, batch, kept)
+
+    def _through(self, network: nn.Module, batch: Batch, kept: Tensor | None) -> Tensor:
+        call: Any = partial(network, length=batch.length) if self.temporal else network
+        return predict(call, batch, kept=kept)
 
     def gradients(self) -> list[Tensor]:
         """The gradients of all trained parameters; zeros where there is none yet."""

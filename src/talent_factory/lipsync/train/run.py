@@ -124,7 +124,7 @@ class _Loop:
             note = "" if self._progress.loss is None else f"step {step} loss {self._progress.loss:.4f}"
             self._reporter.progress("train", done, self._total * pace.samples, unit="sample", note=note)
         factor = rate_factor(step, total=self._total, config=config.optimizer)
-        figures = self._engine.finish(factor)
+        figures = self._engine.finish(factor, step=step)
         self._progress.loss = figures.losses["loss"]
         values = {**figures.losses, "norm": figures.norm, "learning_rate": figures.rate}
         if figures.scale is not None:
@@ -161,7 +161,7 @@ class _Loop:
         validator: Validator | None = self._session.validator
         if validator is not None and self._session.first:
             with averaged(self._engine):
-                figures, strips = validator.run(self._engine.painter.bare)
+                figures, strips = validator.run(self._engine.painter.bare_paint)
             path = write_strips(self._session.run, step, strips)
             note_validation(self._session.run, step, figures)
             self._progress.validation = figures

@@ -132,9 +132,10 @@ class Saver:
         """Write the actor, with the averaged weights where there are some."""
         painter = self._engine.painter
         with averaged(self._engine):
-            state = {name: value.detach() for name, value in painter.bare.state_dict().items()}
-            card = self._card.model_copy(update={"step": step})
-            save_actor(folder, painter.bare, card, state=state)
+            network: Any = painter.bare
+            temporal = network.temporal_state() if painter.temporal else None
+            unet = network.unet if painter.temporal else network
+            save_actor(folder, unet, self._card.model_copy(update={"step": step}), temporal=temporal)
 
     def close(self) -> None:
         """Close the log."""

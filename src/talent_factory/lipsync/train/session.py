@@ -144,11 +144,7 @@ def open_session(config: LipsyncConfig, *, reporter: Reporter) -> Iterator[Sessi
             machine=machine,
         )
         held_out = bool(material.split.held_out) and config.train.validation_steps > 0
-        validator = (
-            Validator(material.validation, material.codec, config.model.mask, material.kept())
-            if held_out and pace.rank == 0
-            else None
-        )
+        validator = _validator(config, material) if held_out and pace.rank == 0 else None
         yield Session(config, run, engine, saver, validator, material, state, resumed=state is not None)
 
 
@@ -181,6 +177,7 @@ def _make_engine(
         size=config.data.image_size,
         device=str(accelerator.device),
         judge=players[1].bare if len(players) > 1 else None,
+        sync=material.sync if config.train.sync_loss else None,
     )
     return Engine(
         accelerator,
@@ -233,11 +230,23 @@ def _forget(accelerator_state: Any, gradient_state: Any) -> None:
 
 
 def _check_fresh(run: Path, config: LipsyncConfig) -> None:
-    if config.model.resume_from_checkpoint is None and checkpoints(run):
+    wanted = config.model.resume_from_checkpoint
+    inside = wanted is not None and Path(wanted).resolve().parent == run.resolve()
+    if checkpoints(run) and wanted != "latest" and not inside:
         raise UsageError(
             f"{run} holds a training already",
             remedy=f"talent lipsync resume {run}, or begin anew elsewhere: --set output_dir=NEW",
         )
+
+
+def _validator(config: LipsyncConfig, material: Material) -> Validator:
+    return Validator(
+        material.validation,
+        material.codec,
+        config.model.mask,
+        material.kept(),
+        material.sync_check() if material.sync is not None else None,
+    )
 
 
 def _origin(config: LipsyncConfig, material: Material) -> Origin:

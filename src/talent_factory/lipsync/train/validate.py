@@ -16,11 +16,26 @@ from torch import Tensor
 from talent_factory.core.files import atomic_path
 from talent_factory.lipsync.batch import Batch
 from talent_factory.lipsync.masks import FaceMask
-from talent_factory.lipsync.models.unet import predict
 from talent_factory.lipsync.ports import Codec
+from talent_factory.lipsync.sync.judge import REACH, judge
+from talent_factory.lipsync.sync.network import FRAMES, SyncNet
 
 FOLDER = "validation"
+SYNC_LEAST = FRAMES + 2 * REACH
+"""Frames in a row that a verdict on sync needs."""
 _STRIPS = 8
+
+Paint = Callable[[Batch, Tensor | None], Tensor]
+"""A batch and the mask that the network is fed, if any, to latents."""
+
+
+@dataclass(frozen=True)
+class SyncCheck:
+    """Frames in a row of one held-out clip, their features (T, 10, 384), and who judges the two."""
+
+    network: SyncNet
+    batches: Callable[[], Sequence[Batch]]
+    features: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -31,9 +46,10 @@ class Validator:
     codec: Codec
     mask: FaceMask
     kept: Tensor | None
+    sync: SyncCheck | None = None
 
     @torch.no_grad()
-    def run(self, unet: torch.nn.Module) -> tuple[dict[str, float], list[NDArray[Any]]]:
+    def run(self, paint: Paint) -> tuple[dict[str, float], list[NDArray[Any]]]:
         """Figures, and strips (S, 4·S, 3) uint8 of [masked | reference | true | made].
 
         `latent_l1` is the mean gap of latents, `mouth_psnr` in dB and `mouth_ssim` are over the covered part
@@ -42,7 +58,7 @@ class Validator:
         gaps, errors, likeness = [], [], []
         strips: list[NDArray[Any]] = []
         for batch in self.batches():
-            made = predict(unet, batch, kept=self.kept).float()
+            made = paint(batch, self.kept).float()
             gaps.append((made - batch.target).abs().mean(dim=(1, 2, 3)))
             assert batch.images is not None
             truth = batch.images.float()
@@ -61,7 +77,22 @@ class Validator:
             "mouth_psnr": 10 * math.log10(4.0 / max(error, 1e-12)),
             "mouth_ssim": torch.cat(likeness).mean().item(),
         }
+        if self.sync is not None:
+            figures |= self._sync(self.sync, paint)
         return figures, strips
+
+    def _sync(self, check: SyncCheck, paint: Paint) -> dict[str, float]:
+        """How well the painted lips follow the sound, by the SyncNet: see `sync.judge.Verdict`."""
+        frames = []
+        for batch in check.batches():
+            made = self.codec.decode(paint(batch, self.kept).float()).float().clamp(-1, 1)
+            frames.append(((made + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+        verdict = judge(check.network, np.concatenate(frames), check.features)
+        return {
+            "sync_offset": float(verdict.offset),
+            "sync_error": verdict.error,
+            "sync_confidence": verdict.confidence,
+        }
 
 
 def ssim_map(one: Tensor, other: Tensor) -> Tensor:
