@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
@@ -79,4 +78,4 @@ class FaceMask(Record):
         middle = self.top + (1 - self.top) / 2
         distance = ((x - 0.5) / 0.22).square() + ((y - middle) / (0.55 * (1 - self.top))).square()
         raw = covered * (1 + (mouth - 1) * torch.exp(-distance))
-        return raw / max(math.ulp(1.0), float(raw.sum() / covered.sum().clamp(min=1)))
+        return raw * (covered.sum() / raw.sum().clamp(min=1e-6))
