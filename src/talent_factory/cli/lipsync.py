@@ -5,8 +5,10 @@ from __future__ import annotations
 import typer
 
 from talent_factory.cli.lipsync_animate import animate
+from talent_factory.cli.lipsync_features import features
 from talent_factory.cli.lipsync_metadata import metadata
 from talent_factory.cli.lipsync_pack import pack
+from talent_factory.cli.lipsync_preprocess import preprocess
 from talent_factory.cli.lipsync_synth import synth
 from talent_factory.cli.lipsync_train import resume, train
 
@@ -14,6 +16,8 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train and run a talking head on clips with audio."
 )
 app.command("synth")(synth)
+app.command("preprocess")(preprocess)
+app.command("features")(features)
 app.command("metadata")(metadata)
 app.command("pack")(pack)
 app.command("train")(train)

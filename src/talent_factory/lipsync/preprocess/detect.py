@@ -36,6 +36,11 @@ class FaceDetector(Protocol):
         """Names the detector and its weights."""
         ...
 
+    @property
+    def every(self) -> int:
+        """Frames of a video from one look to the next; those between are filled in."""
+        ...
+
     def find(self, image: NDArray[Any], *, index: int = 0, near: Face | None = None) -> tuple[Face, ...]:
         """The faces in an (H, W, 3) uint8 RGB picture, largest first.
 
@@ -70,6 +75,7 @@ def open_detector(name: str = "skimage", *, video: str | None = None) -> FaceDet
 
 class _Cascade:
     id = "skimage-lbp-1"
+    every = 5
 
     def __init__(self) -> None:
         from talent_factory.datagen.quality.face import face_cascade
@@ -119,6 +125,8 @@ class _Cascade:
 
 
 class _YuNet:
+    every = 5
+
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise FileError(f"{path} does not exist", remedy="give the ONNX file of YuNet, or use skimage")
@@ -167,6 +175,8 @@ def face_of_marks(row: NDArray[Any], score: float) -> Face:
 class _Boxes:
     """Reads `[[left, top, right, bottom] or null, ...]`, one a frame at 25 a second, or lists by video."""
 
+    every = 1
+
     def __init__(self, path: Path, video: str | None) -> None:
         data = read_json(path)
         if isinstance(data, dict):
@@ -201,6 +211,7 @@ def _given(box: object, path: Path, index: int) -> Face | None:
 
 class _Middle:
     id = "center-1"
+    every = 1
 
     def find(self, image: NDArray[Any], *, index: int = 0, near: Face | None = None) -> tuple[Face, ...]:
         height, width = image.shape[:2]
