@@ -9,6 +9,7 @@ from talent_factory.cli.lipsync_features import features
 from talent_factory.cli.lipsync_metadata import metadata
 from talent_factory.cli.lipsync_pack import pack
 from talent_factory.cli.lipsync_preprocess import preprocess
+from talent_factory.cli.lipsync_score import score, sync_train
 from talent_factory.cli.lipsync_synth import synth
 from talent_factory.cli.lipsync_train import resume, train
 
@@ -23,3 +24,5 @@ app.command("pack")(pack)
 app.command("train")(train)
 app.command("resume")(resume)
 app.command("animate")(animate)
+app.command("score")(score)
+app.command("sync-train")(sync_train)

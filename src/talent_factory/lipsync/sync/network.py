@@ -17,6 +17,8 @@ from talent_factory.core.errors import FileError, UsageError
 from talent_factory.core.files import write_bytes
 from talent_factory.lipsync.records import STEPS, WIDTH
 
+EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "lipsync" / "syncnet.safetensors"
+"""A SyncNet trained on drawn heads and the embedded log-mel features."""
 FRAMES = 5
 """Frames in a window: 0.2 s."""
 SIDE = 64

@@ -205,7 +205,11 @@ def read_truth(root: Path, clip: str) -> Mapping[str, NDArray[np.float32]]:
     Raises:
         ClipError: there is none, or it is no such file.
     """
-    path = truth_path(root, clip)
+    return read_truth_file(truth_path(root, clip))
+
+
+def read_truth_file(path: Path) -> Mapping[str, NDArray[np.float32]]:
+    """As `read_truth`, of one file."""
     try:
         with np.load(path, allow_pickle=False) as members:
             return {name: members[name] for name in ("opening", "width", "silent", "lids", "pose")}
