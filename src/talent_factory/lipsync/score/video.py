@@ -1,0 +1,127 @@
+"""Scores one video with its sound: what an animated portrait can be judged by when there is no true video."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from talent_factory.core.errors import ClipError
+from talent_factory.core.events import Reporter
+from talent_factory.core.records import Record
+from talent_factory.lipsync.records import FRAME_RATE
+from talent_factory.lipsync.score.measures import articulation, best_lag, concordance, lags, pearson
+from talent_factory.lipsync.score.reader import SIDE, read_dark, read_mouths
+from talent_factory.lipsync.sync.judge import judge
+
+if TYPE_CHECKING:
+    from talent_factory.lipsync.preprocess.detect import FaceDetector
+    from talent_factory.lipsync.sync.network import SyncNet
+
+_RATE = 16000
+_QUIET = 0.02  # of the loudest frame: below it nobody speaks
+
+
+class VideoScore(Record):
+    """The figures of one video. `against` says what the opening is compared with: the truth of a drawn clip,
+    or the loudness of the sound, which no mouth follows exactly; a low correlation then says little.
+    """
+
+    format_version: int = 1
+    frames: int
+    reader: str
+    against: Literal["truth", "loudness"]
+    correlation: float
+    concordance: float
+    offset: int
+    articulation: float
+    leak: float | None
+    """Mean opening while nobody speaks; None when there is no silence."""
+    sync_offset: int | None = None
+    sync_error: float | None = None
+    sync_confidence: float | None = None
+
+
+def aligned_frames(
+    path: Path, detector: FaceDetector, *, size: int = 2 * SIDE, reporter: Reporter | None = None
+) -> NDArray[np.uint8]:
+    """The faces of a video at 25 frames a second by its time stamps: (T, size, size, 3) uint8.
+
+    Raises:
+        ClipError: a frame shows no face.
+        FileError: the video cannot be read.
+    """
+    from talent_factory.lipsync.animate.faces import find_alignments
+    from talent_factory.lipsync.animate.film import Film
+    from talent_factory.lipsync.animate.timeline import source_at
+    from talent_factory.lipsync.preprocess.align import crop
+
+    film = Film(path)
+    cuts = find_alignments(film, detector, reporter=reporter)
+    faces = []
+    for index, (image, cut) in enumerate(zip(film.frames(), cuts, strict=True)):
+        if cut is None:
+            raise ClipError(
+                f"{path}: frame {index} shows no face",
+                remedy="choose another --detector (center for pictures that are cut to the face)",
+            )
+        faces.append(crop(image, cut, size))
+    count = max(1, round(film.seconds * FRAME_RATE))
+    # the middle of each frame's time, so that rounded time stamps do not fall on the frame before
+    places = [source_at(film.stamps, float((k + Fraction(1, 2)) / 25)) for k in range(count)]
+    return np.stack([faces[place] for place in places])
+
+
+def loudness(wave: NDArray[Any], frames: int) -> NDArray[np.float32]:
+    """The root mean square of (N,) samples at 16 kHz in each of `frames` frames at 25 a second: (frames,)."""
+    step = round(_RATE / FRAME_RATE)
+    padded = np.zeros(frames * step, np.float64)
+    taken = min(len(padded), len(wave))
+    padded[:taken] = wave[:taken]
+    found: NDArray[np.float32] = np.sqrt((padded.reshape(frames, step) ** 2).mean(axis=1)).astype(np.float32)
+    return found
+
+
+def score_video(
+    frames: NDArray[np.uint8],
+    wave: NDArray[Any],
+    *,
+    truth: NDArray[Any] | None = None,
+    network: SyncNet | None = None,
+    reader: Literal["drawn", "dark"] = "drawn",
+) -> VideoScore:
+    """Score aligned frames (T, S, S, 3) with their sound (N,) at 16 kHz, and `truth` (T,) where it is known.
+
+    Raises:
+        ClipError: there are fewer than ten frames, or too few for the SyncNet.
+    """
+    from talent_factory.lipsync.audio.features import open_extractor
+
+    made = read_mouths(frames)[0] if reader == "drawn" else read_dark(frames)
+    loud = loudness(wave, len(made))
+    wanted = loud if truth is None else np.asarray(truth, np.float32)
+    length = min(len(made), len(wanted))
+    if length < 10:
+        raise ClipError(f"{length} frames are too few for a score", remedy="give half a second or more")
+    made, wanted = made[:length], wanted[:length]
+    quiet = loud[:length] <= _QUIET * max(float(loud.max()), 1e-9)
+    verdict = None
+    if network is not None:
+        features = open_extractor(network.extractor).features(wave)
+        verdict = judge(network, frames, features)
+    return VideoScore(
+        frames=length,
+        reader=reader,
+        against="loudness" if truth is None else "truth",
+        correlation=pearson(made, wanted),
+        concordance=concordance(made, wanted),
+        offset=best_lag(lags(made, wanted)),
+        articulation=articulation(made, wanted),
+        leak=float(np.clip(made[quiet], 0, None).mean()) if quiet.any() else None,
+        sync_offset=None if verdict is None else verdict.offset,
+        sync_error=None if verdict is None else verdict.error,
+        sync_confidence=None if verdict is None else verdict.confidence,
+    )
