@@ -79,6 +79,9 @@ class SampleSource:
         self.expect(draws)
         made = list(self._pool.map(self._sample, draws))
         tokens = self._conditioner.embed(np.concatenate([one.windows for one in made]))
+        # no sound at all is not silence, whose features may be zeros too: it has not even positions
+        deaf = torch.tensor([draw.dropped for draw in draws]).repeat_interleave(self._length)
+        tokens = tokens.masked_fill(deaf[:, None, None], 0.0)
         stacked = [
             torch.from_numpy(np.concatenate([getattr(one, name) for one in made]))
             for name in ("target", "masked", "reference")
