@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from talent_factory.cli.lipsync_animate import animate
+from talent_factory.cli.lipsync_demo import demo
 from talent_factory.cli.lipsync_features import features
 from talent_factory.cli.lipsync_metadata import metadata
 from talent_factory.cli.lipsync_pack import pack
@@ -26,3 +27,4 @@ app.command("resume")(resume)
 app.command("animate")(animate)
 app.command("score")(score)
 app.command("sync-train")(sync_train)
+app.command("demo")(demo)

@@ -17,6 +17,7 @@ from talent_factory.report.content import ChoiceContent, ReportContent
 from talent_factory.report.curve import loss_curve
 from talent_factory.report.persona import PersonaContent
 from talent_factory.report.pictures import embed, embed_cell
+from talent_factory.report.speaking import SpeakingContent, embed_video, mouth_curve
 
 
 def write_report(content: ReportContent, target: Path) -> Path:
@@ -84,6 +85,25 @@ def write_persona_page(content: PersonaContent, target: Path) -> Path:
     return target
 
 
+def write_speaking_page(content: SpeakingContent, target: Path) -> Path:
+    """Render the page of the lip-sync demo and return `target`; raises as `write_report`."""
+    style, script = _asset("page.css") + _asset("speaking.css"), _asset("page.js")
+    text = (
+        _environment()
+        .get_template("speaking_page.html.j2")
+        .render(
+            x=content,
+            curve=loss_curve(content.loss, ()),
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script) + "; media-src data:",
+            version=__version__,
+        )
+    )
+    write_text(target, text)
+    return target
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(_asset),
@@ -92,7 +112,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"embed": embed, "embed_cell": embed_cell}
+    environment.globals |= {
+        "embed": embed,
+        "embed_cell": embed_cell,
+        "embed_video": embed_video,
+        "mouth_curve": mouth_curve,
+    }
     environment.filters["duration"] = duration
     return environment
 

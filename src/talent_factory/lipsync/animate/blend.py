@@ -50,4 +50,5 @@ def match_colours(made: NDArray[Any], true: NDArray[Any], mask: FaceMask) -> NDA
     gain = np.clip((theirs.std(0) + 4.0) / (ours.std(0) + 4.0), *_GAIN)
     shift = np.clip(theirs.mean(0) - gain * ours.mean(0), -_SHIFT, _SHIFT)
     moved = np.clip(np.rint(gain * made.astype(np.float32) + shift), 0, 255)
-    return moved.astype(np.uint8)
+    found: NDArray[np.uint8] = moved.astype(np.uint8)
+    return found

@@ -53,8 +53,8 @@ def find_alignments(
     if not any(seen):
         raise ClipError(
             f"no face was found in {count} frame{'s' if count > 1 else ''} by {detector.id}",
-            remedy="give its place with --box LEFT,TOP,RIGHT,BOTTOM, or use another --detector: skimage finds "
-            "photographs from the front, drawn finds simple drawings, center takes the middle",
+            remedy="give its place with --box LEFT,TOP,RIGHT,BOTTOM, or use another --detector: skimage is "
+            "for photographs from the front, drawn for simple drawings, center takes the middle",
         )
     return _smooth(_bridged(seen, source.stamps), shift)
 

@@ -1,4 +1,4 @@
-"""The pictures that are to speak: a still, or a video that is read again, from any place, in little memory."""
+"""The pictures that are to speak: a still, or a video, read again from any place in little memory."""
 
 from __future__ import annotations
 
