@@ -194,6 +194,7 @@ def _frames_a_second(preset: str, device: str, dtype: torch.dtype, *, batch: int
     one, other = torch.zeros(2, batch, 4, SIZE // 8, SIZE // 8, device=device, dtype=dtype).normal_()
     tokens = torch.zeros(batch, 50, 384, device=device, dtype=dtype).normal_()
 
+    @torch.inference_mode()
     def paint() -> Tensor:
         made: Tensor = codec.decode(make_latents(unet, one, other, tokens))
         # frames leave the device as bytes, as a video wants them

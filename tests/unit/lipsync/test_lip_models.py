@@ -212,7 +212,7 @@ def test_painting_paints_the_same_pictures() -> None:
     masked, reference, tokens = _inputs()
     with torch.no_grad():
         wanted = make_latents(unet, masked, reference, tokens)
-    with painting(unet):
+    with painting(unet), torch.inference_mode():
         for _ in range(2):
             assert torch.allclose(make_latents(unet, masked, reference, tokens), wanted, atol=1e-4)
         less = make_latents(unet, masked[:2], reference[:2], tokens[:2])

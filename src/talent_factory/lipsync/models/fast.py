@@ -24,9 +24,9 @@ def fastest_dtype(device: str) -> torch.dtype:
 
 @contextmanager
 def painting(*networks: nn.Module) -> Iterator[None]:
-    """Within this context frozen `networks` paint as fast as they can, in inference mode.
+    """Within this context frozen `networks` paint as fast as they can; call them in inference mode.
 
-    Pictures lie channels last. On a CPU convolutions keep their weights in oneDNN's layout from call to call,
+    A generator may stay in the context while it waits. Pictures lie channels last. On a CPU convolutions keep their weights in oneDNN's layout from call to call,
     which holds for one size of batch: fill the last batch up rather than cutting it short.
     """
     with ExitStack() as stack:
@@ -34,5 +34,4 @@ def painting(*networks: nn.Module) -> Iterator[None]:
             network.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             if all(own.device.type == "cpu" for own in network.parameters()):
                 stack.enter_context(packs_kept(network))
-        stack.enter_context(torch.inference_mode())
         yield
