@@ -26,8 +26,9 @@ def fastest_dtype(device: str) -> torch.dtype:
 def painting(*networks: nn.Module) -> Iterator[None]:
     """Within this context frozen `networks` paint as fast as they can; call them in inference mode.
 
-    A generator may stay in the context while it waits. Pictures lie channels last. On a CPU convolutions keep their weights in oneDNN's layout from call to call,
-    which holds for one size of batch: fill the last batch up rather than cutting it short.
+    A generator may stay in the context while it waits. Pictures lie channels last. On a CPU convolutions
+    keep their weights in oneDNN's layout from call to call, which holds for one size of batch: fill the last
+    batch up rather than cutting it short.
     """
     with ExitStack() as stack:
         for network in networks:
