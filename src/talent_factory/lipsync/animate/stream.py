@@ -41,6 +41,11 @@ class Stream:
         self._ear.push(np.zeros(0, np.float32), last=True)
         yield from self._composed(ended=True)
 
+    def finish_of(self, wave: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
+        """All frames of a whole sound."""
+        for shot, face in self.made([wave]):
+            yield self._stage.compose(shot, face)
+
     def made(self, pieces: Iterable[NDArray[Any]]) -> Iterator[tuple[Shot, NDArray[Any] | None]]:
         """All frames of the sound in `pieces` as (shot, made face), for `Stage.compose` in another thread."""
         held: NDArray[Any] | None = None
