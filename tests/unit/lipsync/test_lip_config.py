@@ -24,13 +24,15 @@ SHIPPED = Path(__file__).resolve().parents[3] / "configs" / "lipsync"
 def test_the_shipped_files_hold_what_they_promise() -> None:
     config = read_config(SHIPPED)
     assert (config.train.train_batch_size, config.train.gradient_accumulation_steps) == (12, 512)
-    assert config.train.effective_batch == 6144 and config.train.mixed_precision == "fp16"
+    assert config.train.effective_batch == 6144
+    assert config.train.mixed_precision == "fp16"
     assert (config.train.audio_length_left, config.train.audio_length_right) == (2, 2)
     assert (config.train.max_train_steps, config.train.validation_steps) == (5000, 100)
     assert config.train.checkpoints_total_limit == 1000
     assert config.data.image_size == 256
     assert config.model.vae_pretrained_model_name_or_path == "madebyollin/taesd"
-    assert learning_rate(config) == 5e-5 and config.optimizer.lr_scheduler == "cosine"
+    assert learning_rate(config) == 5e-5
+    assert config.optimizer.lr_scheduler == "cosine"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,8 @@ def test_a_file_with_a_key_of_no_use_is_refused(tmp_path: Path, line: str, words
         stream.write(line + "\n")
     with pytest.raises(ConfigError) as caught:
         read_config(folder)
-    assert words in str(caught.value) and "train.yaml" in str(caught.value)
+    assert words in str(caught.value)
+    assert "train.yaml" in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -86,7 +89,8 @@ def test_values_are_read_as_yaml_reads_them() -> None:
     changes = parse_changes(["validation_clips=[HDTF-0001, b]", "learning_rate=1e-4", "metadata_url=null"])
     config = read_config(SHIPPED, changes)
     assert config.data.validation_clips == ("HDTF-0001", "b")
-    assert config.optimizer.learning_rate == 1e-4 and config.data.metadata_url is None
+    assert config.optimizer.learning_rate == 1e-4
+    assert config.data.metadata_url is None
 
 
 def test_a_scaled_rate_within_reason_is_taken() -> None:

@@ -53,10 +53,12 @@ def test_one_clip_alone_is_trained_on() -> None:
 def test_validation_looks_at_frames_that_are_there(frames: int) -> None:
     metadata = clips(20, 7, 31)
     draws = validation_draws(metadata, (1, 2), 12, frames=frames, far=5)
-    assert len(draws) == 12 and {draw.clip for draw in draws} == {1, 2}
+    assert len(draws) == 12
+    assert {draw.clip for draw in draws} == {1, 2}
     for draw in draws:
         length = len(metadata.clips[draw.clip].frames)
-        assert 0 <= draw.target < length and 0 <= draw.reference < length
+        assert 0 <= draw.target < length
+        assert 0 <= draw.reference < length
         assert draw.target != draw.reference
     if frames > 1:
         for first in range(0, 12, frames):

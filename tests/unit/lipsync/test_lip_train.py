@@ -64,8 +64,10 @@ def test_it_learns_and_says_so(dataset: Path, tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == list(range(1, 17))
     losses = [line["loss"] for line in lines]
     assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:2])
-    assert lines[0]["learning_rate"] == 1e-2 and lines[-1]["learning_rate"] < 2e-4
-    assert result.step == 16 and result.checkpoint == tmp_path / "run" / "checkpoint-16"
+    assert lines[0]["learning_rate"] == 1e-2
+    assert lines[-1]["learning_rate"] < 2e-4
+    assert result.step == 16
+    assert result.checkpoint == tmp_path / "run" / "checkpoint-16"
     assert [line["step"] for line in log(tmp_path / "run", "validation.jsonl")] == [8, 16]
     assert set(result.validation) == {"latent_l1", "mouth_psnr", "mouth_ssim"}
     assert any("2 clips" in line or "1 clips" in line for line in told.lines)
@@ -88,7 +90,9 @@ def test_a_judge_and_time_resume_exactly_too(dataset: Path, tmp_path: Path) -> N
     train_in_parts(small_config(dataset, tmp_path / "two", **changes), 4, 14)
     same(tmp_path / "one", tmp_path / "two", *EVERYTHING, "checkpoint-4/temporal.safetensors")
     lines = log(tmp_path / "one")
-    assert lines[0]["judge"] == 0.0 and lines[1]["judge"] > 0 and lines[1]["features"] > 0
+    assert lines[0]["judge"] == 0.0
+    assert lines[1]["judge"] > 0
+    assert lines[1]["features"] > 0
     moved = load_file(tmp_path / "one" / "checkpoint-4" / "temporal.safetensors")
     assert any(bool(value.any()) for name, value in moved.items() if name.endswith("out.weight"))
 
@@ -104,7 +108,9 @@ def test_the_cut_of_a_step_changes_only_rounding(dataset: Path, tmp_path: Path, 
 def test_the_exported_actor_holds_the_average(dataset: Path, tmp_path: Path) -> None:
     train(small_config(dataset, tmp_path / "run", ema_decay=0.5))
     actor = load_actor(tmp_path / "run")
-    assert actor.card.step == 4 and actor.card.codec_id == "dct8" and actor.card.extractor_id == "mel-1"
+    assert actor.card.step == 4
+    assert actor.card.codec_id == "dct8"
+    assert actor.card.extractor_id == "mel-1"
     state = load_file(tmp_path / "run" / "checkpoint-4" / TENSORS)
     average = [state[f"ema.{number}"] for number in range(len(list(actor.unet.parameters())))]
     for found, wanted in zip(actor.unet.parameters(), average, strict=True):
