@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,9 @@ def picture(data: bytes, *, size: int | None, where: str) -> NDArray[Any]:
     Raises:
         ClipError: no whole PNG, not square, or larger than 4096 pixels a side.
     """
+    problem = _png_problem(data)
+    if problem:
+        raise ClipError(f"{where} is no whole PNG ({problem})", remedy=_REDO)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             width, height = image.size
@@ -81,6 +85,24 @@ def features(data: bytes, *, where: str) -> NDArray[Any]:
     if not np.isfinite(values.sum(dtype=np.float64)):
         raise ClipError(f"{where} holds numbers that are not finite", remedy=_REDO)
     return values
+
+
+def _png_problem(data: bytes) -> str:
+    """What is wrong with the chunks of a PNG: decoders draw what they have of a cut or changed one."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        return "another kind of file" if data else "empty"
+    view, place = memoryview(data), 8
+    while place + 12 <= len(data):
+        end = place + 8 + int.from_bytes(view[place : place + 4], "big")
+        kind = bytes(view[place + 4 : place + 8])
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            return "its bytes were changed"
+        if kind == b"IEND":
+            return ""
+        place = end + 4
+    return "cut short"
 
 
 @lru_cache(maxsize=64)

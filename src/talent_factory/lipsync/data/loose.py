@@ -16,6 +16,7 @@ from talent_factory.lipsync.data.decode import features, picture
 from talent_factory.lipsync.data.places import Files
 from talent_factory.lipsync.records import STEPS, WIDTH, Metadata
 
+_RELIST = "make it, or list what is there: talent lipsync metadata --mode scan"
 KEPT_ROWS = 8192
 """Rows of audio that stay decoded: 126 MB, what a few thousand samples share with their neighbours."""
 
@@ -51,16 +52,21 @@ class LooseClips:
 
     def frame(self, clip: int, index: int) -> NDArray[Any]:
         """One frame: (S, S, 3) uint8 RGB."""
-        return picture(
-            self.picture_bytes(clip, index), size=self._size, where=self._key("image", clip, index)
-        )
+        data = self.picture_bytes(clip, index)
+        return picture(data, size=self._size, where=self._key("image", clip, index))
 
     def picture_bytes(self, clip: int, index: int) -> bytes:
         """The PNG of a frame as it is stored."""
+        if not 0 <= index < len(self._metadata.clips[clip].frames):
+            raise ClipError(f"clip {self._metadata.clips[clip].name} has no frame {index}", remedy=_RELIST)
         return self._read("image", clip, index)
 
     def audio(self, clip: int, first: int, last: int) -> NDArray[Any]:
         """The features of frames `first` to `last` (exclusive): (last-first, 10, 384) float32."""
+        if not 0 <= first <= last <= len(self._metadata.clips[clip].frames):
+            raise ClipError(
+                f"clip {self._metadata.clips[clip].name} has no frames {first} to {last}", remedy=_RELIST
+            )
         rows = np.empty((last - first, STEPS, WIDTH), np.float32)
         for place, index in enumerate(range(first, last)):
             row = self._rows.get((clip, index))
@@ -117,7 +123,7 @@ class LooseClips:
         if data is None:
             raise ClipError(
                 f"clip {self._metadata.clips[clip].name} lacks {key} ({self._files.where})",
-                remedy="make it, or list what is there: talent lipsync metadata --mode scan",
+                remedy=_RELIST,
             )
         return data
 

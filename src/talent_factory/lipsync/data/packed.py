@@ -63,6 +63,8 @@ class PackedClips:
         """One frame: (S, S, 3) uint8 RGB."""
         pack = self._pack(clip)
         header = pack.header
+        if not 0 <= index < len(header.frames):
+            raise ClipError(f"{pack.key} has no frame {index}", remedy=_REMEDY)
         start = header.ends[index - 1] if index else pack.audio + len(header.frames) * header.row_bytes
         data = self._piece(pack, start, header.ends[index])
         where = f"{pack.key}: frame {header.frames[index]}"

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 MEMORY = 256 << 20
 _MISSING_S = 60.0
+_TELL_AFTER = 4
 
 
 def read_address(address: str, *, limit: int, patience_s: float = 30.0) -> bytes:
@@ -66,26 +67,26 @@ def patiently(
     begun, pause = time.monotonic(), 0.1
     # how long to wait is no part of the data: any source of chance will do
     chance = random.Random(f"{key}{threading.get_ident()}")
-    told = False
+    asked = 0
     while True:
         if stop is not None and stop.requested:
             raise Cancelled("stopped while reading clips", remedy="run the same command again to go on")
         try:
             answer = ask()
         except StorageAway as away:
-            waited = time.monotonic() - begun
-            if waited + pause > patience_s:
+            asked += 1
+            left = patience_s - (time.monotonic() - begun)
+            if left <= 0:
                 raise StorageError(
-                    f"{away.message}; waited {waited:.0f} s",
+                    f"{away.message}; waited {patience_s:.0f} s",
                     remedy="when it answers again, run the same command: training goes on where it stopped",
                 ) from None
-            if tell is not None and not told and waited > 1.0:
-                told = True
+            if tell is not None and asked == _TELL_AFTER:
                 tell(f"{away.message}; waiting for up to {patience_s:.0f} s")
-            _sleep(pause * (0.5 + chance.random()), stop)
+            _sleep(min(left, pause * (0.5 + chance.random())), stop)
             pause = min(10.0, pause * 2)
             continue
-        if told and tell is not None:
+        if asked >= _TELL_AFTER and tell is not None:
             tell(f"it answers again after {time.monotonic() - begun:.0f} s")
         return answer
 
@@ -214,7 +215,10 @@ class Files:
         assert far is not None
         if time.monotonic() - self._missing.get(key, -_MISSING_S) < _MISSING_S:
             return None
-        data = self._cache.get(key) if self._cache is not None else None
+        # it may have come while this was on its way here
+        data = self._memory.get(key)
+        if data is None and self._cache is not None:
+            data = self._cache.get(key)
         if data is None:
             data = self._patient(lambda: far.get(key), key)
             if data is None:
