@@ -104,7 +104,7 @@ def sync_train(
                 network = train_syncnet(
                     material, options, extractor=about.extractor or "", reporter=shown, stop=stop
                 )
-            save_syncnet(out, network, clips=len(material), **options.model_dump())
+            save_syncnet(out, network, **options.model_dump())
     finally:
         opened.close()
     done = "would train" if dry_run else "trained"

@@ -18,7 +18,7 @@ from talent_factory.lipsync.ports import Codec
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
-Preset = Literal["full", "half", "quarter", "tiny"]
+Preset = Literal["full", "half", "quarter", "tiny", "demo"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 _FOLDER = Path(__file__).resolve().parents[2] / "assets" / "lipsync" / "unet"
 _WIDTH = 384
@@ -27,8 +27,9 @@ _WIDTH = 384
 def read_unet_config(path_or_preset: str | Path) -> dict[str, Any]:
     """The configuration of a UNet2DConditionModel: a preset, a JSON file, or a folder with config.json.
 
-    Presets are "full" (850 M weights), "half" (215 M), "quarter" (79 M) and "tiny" (9 M). Raises ConfigError
-    for a name that is neither, for another class, and for tokens of another width than 384.
+    Presets are "full" (850 M weights), "half" (215 M), "quarter" (79 M), "tiny" (9 M) and "demo" (7 M, for
+    latents of few places). Raises ConfigError for a name that is neither, for another class, and for tokens
+    of another width than 384.
     """
     text = str(path_or_preset)
     path = _FOLDER / f"{text}.json" if text in PRESETS else Path(text)

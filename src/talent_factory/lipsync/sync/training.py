@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from talent_factory.core.seeds import derive_seed
 from talent_factory.core.stop import StopSignal
 from talent_factory.lipsync.ports import Clips
 from talent_factory.lipsync.score.reader import lower_halves
-from talent_factory.lipsync.sync.network import FRAMES, SyncNet, save_syncnet
+from talent_factory.lipsync.sync.network import FRAMES, SyncNet
 
 _NEAR = 2  # windows of one clip nearer than this are neither the same moment nor another
 
@@ -130,10 +129,3 @@ def _batch(material: Sequence[Material], options: SyncOptions, step: int) -> tup
             features.append(item.features[start : start + FRAMES].float())
             places.append((clip, start))
     return torch.stack(halves), torch.stack(features), torch.tensor(places)
-
-
-def train_to(path: Path, material: Sequence[Material], options: SyncOptions, **rest: object) -> SyncNet:
-    """Train and write; `rest` as for `train_syncnet`."""
-    network = train_syncnet(material, options, **rest)  # type: ignore[arg-type]
-    save_syncnet(path, network, clips=len(material), **options.model_dump())
-    return network
