@@ -20,7 +20,8 @@ from talent_factory.lipsync.records import FRAME_RATE
 HELD = 0.2
 """Seconds by which the nearest frame may miss its moment; beyond, the video stood still or has a hole."""
 _REMEDY = "take another copy of it, or bring it into an mp4 that ffmpeg can play"
-_SLACK = 1e-4  # seconds; time stamps of coarse clocks are rounded
+_SLACK = 1e-4  # seconds
+_ROUNDED = 0.004  # seconds by which the clocks of containers may round the last frame's end
 
 
 class VideoFacts(Record):
@@ -86,7 +87,7 @@ def frames_of(path: Path) -> Iterator[Frame]:
             before = picture
         if before is None:
             raise ClipError(f"{path} holds no picture that can be decoded", remedy=_REMEDY)
-        yield from _between(before, due, before.time + min(gap, HELD) - 10 * _SLACK)
+        yield from _between(before, due, before.time + min(gap, HELD) - _ROUNDED)
 
 
 class _Picture:

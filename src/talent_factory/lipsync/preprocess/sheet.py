@@ -77,7 +77,9 @@ def _draw_row(sheet: Image.Image, folder: Path, clip: Clip, top: int) -> None:
         middle = top + _LABEL + _CELL // 2
         for start in (left, left + _CELL - 12):
             pen.line((start, middle, start + 11, middle), fill=_EDGE)
-        pen.text((left + 2, top + _LABEL), clip.frames[index], fill=_DIM, font=ImageFont.load_default(size=9))
+        number = ImageFont.load_default(size=9)
+        place = (left + 3, top + _LABEL + 1)
+        pen.text(place, clip.frames[index], fill=_TEXT, font=number, stroke_width=1, stroke_fill=_GROUND)
 
 
 def _spread(count: int) -> list[int]:
