@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from talent_factory.cli.common import DryRunOption, JsonOption, console, counted, emit, printable, reporter
+from talent_factory.cli.common import (
+    DryRunOption,
+    JsonOption,
+    console,
+    counted,
+    emit,
+    one_line,
+    printable,
+    reporter,
+)
 
 if TYPE_CHECKING:
     from talent_factory.lipsync.preprocess.plan import Settings
@@ -72,7 +81,8 @@ def preprocess(
         return
     made, sheets = _work(found, out, settings, workers=workers or default_workers(len(found)))
     document = _document(made, out, sheets)
-    emit(document, as_json, lambda: _show(made, document))
+    if document["clips"]:
+        emit(document, as_json, lambda: _show(made, document))
     _judge(made)
 
 
@@ -120,24 +130,22 @@ def _show(made: tuple[Made, ...], document: dict[str, Any]) -> None:
         screen.print(
             Text(printable(line + (f"; left out: {', '.join(left)}" if left else ""))), soft_wrap=True
         )
-    if document["clips"]:
-        total = f"{counted(document['clips'], 'clip')}, {document['frames']} frames in {document['dataset']}"
-        screen.print(Text(total, "bold"), soft_wrap=True)
-        screen.print(Text(f"look at {document['sheets'][0]}"), soft_wrap=True)
+    total = f"{counted(document['clips'], 'clip')}, {document['frames']} frames in {document['dataset']}"
+    screen.print(Text(total, "bold"), soft_wrap=True)
+    screen.print(Text(f"look at {document['sheets'][0]}"), soft_wrap=True)
 
 
 def _judge(made: tuple[Made, ...]) -> None:
-    from talent_factory.core.errors import ClipError, PartialResult
+    """Say what failed on stderr; exit code 3 where other videos gave clips, else the error itself."""
+    from talent_factory.core.errors import ClipError
 
     failed = [item for item in made if item.error]
-    if not failed:
-        return
-    first = failed[0]
-    if len(made) == 1:
-        raise ClipError(str(first.error), remedy=first.remedy)
-    rest = "" if len(failed) == 1 else f" (and {len(failed) - 1} more: --json tells all)"
-    kind = ClipError if len(failed) == len(made) else PartialResult
-    raise kind(f"{len(failed)} of {len(made)} videos gave no clip: {first.error}{rest}", remedy=first.remedy)
+    for item in failed if any(item.clips for item in made) else failed[1:]:
+        typer.echo(f"no clip: {one_line(str(item.error))}\n  try: {one_line(item.remedy)}", err=True)
+    if len(failed) == len(made):
+        raise ClipError(str(failed[0].error), remedy=failed[0].remedy)
+    if failed:
+        raise typer.Exit(3)
 
 
 def _plan(videos: tuple[Path, ...], out: Path, settings: Settings, as_json: bool) -> None:
