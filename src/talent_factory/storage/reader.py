@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-from talent_factory.core.errors import StorageError, UsageError
+from talent_factory.core.errors import ConfigError, StorageError, UsageError
 from talent_factory.storage.explain import code_of, explain
 from talent_factory.storage.keys import checked_key
 
@@ -192,7 +192,12 @@ def open_reader(
         from talent_factory.storage.s3 import s3_client
         from talent_factory.storage.settings import s3_settings
 
-        settings = s3_settings(parts.netloc or None, environ=environ, dotenv=dotenv)
+        try:
+            settings = s3_settings(parts.netloc or None, environ=environ, dotenv=dotenv)
+        except ConfigError as error:
+            # the settings speak of storing, which is what they were made for
+            words = error.message.replace("storing in S3", "reading from S3")
+            raise ConfigError(words, remedy=error.remedy.split(", or leave")[0]) from None
         inner = s3_client(settings, timeout_s=timeout_s, retries=0, patience_s=timeout_s)
         place = urlsplit(settings.endpoint).netloc if settings.endpoint else settings.region
         folder = parts.path.strip("/")

@@ -64,8 +64,10 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
             archive.writestr(entry, buffer.getvalue())
 
 
-def read_metadata(path_or_url: str | Path) -> Metadata:
+def read_metadata(path_or_url: str | Path, *, environ: Mapping[str, str] | None = None) -> Metadata:
     """The metadata at a path, an s3:// or an https:// address, ours or a legacy file; nothing is executed.
+
+    `environ` holds the keys of a bucket; the process's own environment by default.
 
     Raises:
         FileError: it is missing, too large, damaged, or holds anything but the names of folders and frames.
@@ -75,7 +77,7 @@ def read_metadata(path_or_url: str | Path) -> Metadata:
     if "://" in text:
         from talent_factory.lipsync.data.places import read_address
 
-        data = read_address(text, limit=MAX_BYTES)
+        data = read_address(text, limit=MAX_BYTES, environ=environ)
     else:
         data = _read_file(Path(path_or_url))
     return parse_metadata(data, source=text)

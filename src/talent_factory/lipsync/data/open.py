@@ -66,7 +66,7 @@ def open_clips(
     local = settings.local
     if local is not None and not local.is_dir() and settings.far is None:
         raise ClipError(f"{local} is no folder", remedy="set local_data_base_url to the dataset's folder")
-    metadata = read_metadata(_metadata_place(settings))
+    metadata = read_metadata(_metadata_place(settings), environ=settings.environ)
     far = open_reader(settings.far, environ=settings.environ) if settings.far is not None else None
     cache = None
     if far is not None and settings.cache is not None:

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -31,7 +31,9 @@ _MISSING_S = 60.0
 _TELL_AFTER = 4
 
 
-def read_address(address: str, *, limit: int, patience_s: float = 30.0) -> bytes:
+def read_address(
+    address: str, *, limit: int, patience_s: float = 30.0, environ: Mapping[str, str] | None = None
+) -> bytes:
     """The bytes at an s3:// or https:// address.
 
     Raises:
@@ -41,8 +43,7 @@ def read_address(address: str, *, limit: int, patience_s: float = 30.0) -> bytes
     folder, _, name = address.rpartition("/")
     if not name or folder.endswith("/"):
         raise FileError(f"{address[:120]} names no file", remedy="give the address of the file itself")
-    reader = open_reader(folder)
-    # one byte more than allowed tells that there is more; servers without ranges send all of it
+    reader = open_reader(folder, environ=environ)
     data = patiently(lambda: reader.get(name), key=name, patience_s=patience_s)
     if data is None:
         raise FileError(f"{_shown(address)} is not there", remedy="check the address")
@@ -110,7 +111,8 @@ class Files:
         self._far, self._cache = far, cache
         self._patience_s, self._stop, self._reporter = patience_s, stop, reporter
         self._pool = ThreadPoolExecutor(workers, "clips") if far is not None else None
-        self._lock = threading.Lock()
+        # a fetch may be over before its end is waited for: then the same thread comes here twice
+        self._lock = threading.RLock()
         self._under_way: dict[str, Future[bytes | None]] = {}
         self._missing: dict[str, float] = {}
         self._memory = Recent(MEMORY)
