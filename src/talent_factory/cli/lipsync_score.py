@@ -14,16 +14,15 @@ if TYPE_CHECKING:
     from talent_factory.lipsync.score.records import Score
     from talent_factory.lipsync.sync.network import SyncNet
 
+# what fits into 80 columns; --json has the rest
 _COLUMNS = {
     "correlation": "r",
-    "concordance": "ccc",
     "offset": "offset",
     "articulation": "moves",
     "leak": "leak",
-    "upper_psnr": "upper dB",
+    "upper_psnr": "dB",
     "ssim": "ssim",
     "sync_offset": "sync",
-    "sync_error": "error",
     "sync_confidence": "sure",
 }
 
@@ -179,7 +178,7 @@ def _table(result: Score) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for title in _COLUMNS.values():
         table.add_column(title, justify="right")
     for row in result.rows:
@@ -200,4 +199,4 @@ def _lines(found: Record) -> None:
 def _figure(value: float | int | None) -> str:
     if value is None:
         return "-"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
+    return str(value) if isinstance(value, int) else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"

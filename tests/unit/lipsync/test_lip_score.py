@@ -1,0 +1,117 @@
+"""The figures of a score: right where the answer is known, and rows that must fail do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from talent_factory.core.errors import ClipError
+from talent_factory.lipsync.score.measures import (
+    articulation,
+    best_lag,
+    concordance,
+    lags,
+    pearson,
+    psnr,
+    ssim,
+)
+from talent_factory.lipsync.score.reader import load_reader, read_dark, read_mouths
+from talent_factory.lipsync.score.reader_training import calibration_set, fit_reader, write_reader
+from talent_factory.lipsync.score.records import Figures, checks_of
+from talent_factory.lipsync.score.video import loudness, score_video
+from talent_factory.lipsync.synth.clips import Order, make_take
+from talent_factory.lipsync.synth.face import draw_face
+
+ORDER = Order(clips=1, seconds=4, size=64, seed=71)
+
+
+def test_measures_of_known_series() -> None:
+    wave = np.sin(np.arange(200) / 5.0)
+    assert pearson(wave, 3 * wave + 1) == pytest.approx(1)
+    assert pearson(wave, -wave) == pytest.approx(-1)
+    assert pearson(wave, np.zeros(200)) == 0
+    assert concordance(wave, wave) == pytest.approx(1)
+    assert concordance(wave, 0.5 * wave) == pytest.approx(0.8, abs=2e-3)
+    assert articulation(0.5 * wave, wave) == pytest.approx(0.5)
+    noise = np.random.default_rng(1).normal(size=300)
+    for late in (-8, -3, 0, 5):
+        assert best_lag(lags(np.roll(noise, late), noise)) == late
+    assert best_lag(np.zeros(17)) == 0
+
+
+def test_likeness_of_pictures() -> None:
+    picture = np.random.default_rng(2).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    assert psnr(picture, picture) == 99
+    assert ssim(picture, picture) == pytest.approx(1)
+    off = np.clip(picture.astype(int) + 10, 0, 255).astype(np.uint8)
+    assert 28 < psnr(picture, off) < 29
+    assert ssim(picture, picture[::-1].copy()) < 0.3
+
+
+def test_the_reader_reads_people_it_never_saw() -> None:
+    take = make_take(ORDER, 0)
+    frames = np.stack([draw_face(take.person, look, 64) for look in take.looks])
+    opening, width = read_mouths(frames)
+    assert pearson(opening, take.speech.opening) > 0.97
+    assert articulation(opening, take.speech.opening) == pytest.approx(1, abs=0.15)
+    spoken = take.speech.opening > 0.1
+    assert pearson(width[spoken], take.speech.width[spoken]) > 0.85
+    # the rough reading of photographs agrees, too, and the upper half counts for nothing
+    assert pearson(read_dark(frames), take.speech.opening) > 0.5
+    blind = frames.copy()
+    blind[:, :32] = 0
+    np.testing.assert_array_equal(read_mouths(blind)[0], opening)
+    large = np.stack([draw_face(take.person, look, 128) for look in take.looks[:40]])
+    assert np.abs(read_mouths(large)[0] - opening[:40]).mean() < 0.04
+
+
+def test_a_reader_can_be_made_anew(tmp_path: Path) -> None:
+    frames, truths = calibration_set(48, seed=1)
+    reader = fit_reader(frames, truths, steps=12, batch=16)
+    again = fit_reader(frames, truths, steps=12, batch=16)
+    assert all(bool((a == b).all()) for a, b in zip(reader.parameters(), again.parameters(), strict=True))
+    write_reader(tmp_path / "reader.safetensors", reader, seed=1)
+    assert (tmp_path / "reader.safetensors").stat().st_size > 10_000
+    assert sum(weight.numel() for weight in load_reader().parameters()) < 100_000
+
+
+def test_a_true_video_scores_well_and_a_delayed_one_is_found_late() -> None:
+    take = make_take(ORDER, 0)
+    frames = np.stack([draw_face(take.person, look, 64) for look in take.looks])
+    good = score_video(frames, take.speech.wave, truth=take.speech.opening)
+    assert good.correlation > 0.97
+    assert good.offset == 0
+    assert good.leak is not None
+    assert good.leak < 0.06
+    late = score_video(np.roll(frames, 5, axis=0), take.speech.wave, truth=take.speech.opening)
+    assert late.offset == 5
+    still = score_video(frames[:1].repeat(100, axis=0), take.speech.wave, truth=take.speech.opening)
+    assert still.correlation == pytest.approx(0, abs=1e-3)
+    rough = score_video(frames, take.speech.wave, reader="dark")
+    assert rough.against == "loudness"
+    assert rough.correlation > 0.2
+    with pytest.raises(ClipError, match="too few"):
+        score_video(frames[:4], take.speech.wave)
+
+
+def test_loudness_is_by_frame_and_padded() -> None:
+    wave = np.concatenate([np.zeros(640), np.full(640, 0.5), np.zeros(10)]).astype(np.float32)
+    np.testing.assert_allclose(loudness(wave, 4), [0, 0.5, 0, 0])
+
+
+def test_checks_name_what_is_missed() -> None:
+    rows = {
+        "ours": Figures(name="ours", correlation=0.9, offset=0, articulation=0.5),
+        "silence": Figures(name="silence", leak=0.2),
+        "shuffled audio": Figures(name="shuffled audio", correlation=0.6),
+        "audio 5 frames late": Figures(name="audio 5 frames late", offset=5),
+        "copied reference": Figures(name="copied reference", correlation=0.0),
+    }
+    checks = checks_of(rows)
+    assert [check.what for check in checks if not check.reached] == [
+        "how far the mouth moves",
+        "open on silence",
+        "foreign sound must not fit",
+    ]
