@@ -79,8 +79,7 @@ def preprocess(
     if dry_run:
         _plan(found, out, settings, as_json)
         return
-    made, sheets = _work(found, out, settings, workers=workers or default_workers(len(found)))
-    document = _document(made, out, sheets)
+    made, document = _work(found, out, settings, workers=workers or default_workers(len(found)))
     if document["clips"]:
         emit(document, as_json, lambda: _show(made, document))
     _judge(made)
@@ -88,7 +87,7 @@ def preprocess(
 
 def _work(
     videos: tuple[Path, ...], out: Path, settings: Settings, *, workers: int
-) -> tuple[tuple[Made, ...], tuple[Path, ...]]:
+) -> tuple[tuple[Made, ...], dict[str, Any]]:
     from talent_factory.core.stop import graceful_stop
     from talent_factory.lipsync.data.metadata import METADATA_FILE, read_metadata
     from talent_factory.lipsync.preprocess.prepare import FRAMES, WAVES, preprocess
@@ -101,11 +100,7 @@ def _work(
     if names:
         clips = [clip for clip in read_metadata(out / METADATA_FILE).clips if clip.name in names]
         sheets = write_sheets(out, clips, frames=FRAMES, waves=WAVES)
-    return made, sheets
-
-
-def _document(made: tuple[Made, ...], out: Path, sheets: tuple[Path, ...]) -> dict[str, Any]:
-    return {
+    return made, {
         "dataset": out,
         "clips": sum(len(item.clips) for item in made),
         "frames": sum(item.frames for item in made),
