@@ -1,4 +1,4 @@
-"""Frames and audio of clips: exact from loose files and packs, and an error for everything that is damaged."""
+"""Frames and audio of clips: exact from loose files and packs; everything damaged is an error."""
 
 from __future__ import annotations
 
@@ -34,9 +34,8 @@ def test_loose_files_and_packs_hold_the_same(tmp_path: Path) -> None:
     for number, clip in enumerate(metadata.clips):
         count = len(clip.frames)
         assert np.array_equal(loose.audio(number, 0, count), packs.audio(number, 0, count))
-        assert (
-            packs.audio(number, 2, 5).shape == (3, 10, 384) and packs.audio(number, 2, 5).dtype == np.float32
-        )
+        assert packs.audio(number, 2, 5).shape == (3, 10, 384)
+        assert packs.audio(number, 2, 5).dtype == np.float32
         for index in range(count):
             assert np.array_equal(loose.frame(number, index), packs.frame(number, index))
     for clips in (loose, packs):
@@ -78,7 +77,9 @@ def test_clips_that_cannot_be_packed_are_named_and_the_others_are_packed(tmp_pat
     broken.write_bytes(broken.read_bytes()[:-30])
     loose = open_clips(ClipSettings(local=tmp_path, packs="never"))
     assert isinstance(loose, LooseClips)
-    with pytest.raises(PartialResult, match="1 of 2 clips could not be packed: .*000003.png is no whole PNG"):
+    with pytest.raises(
+        PartialResult, match=r"1 of 2 clips could not be packed: .*000003\.png is no whole PNG"
+    ):
         pack_clips(loose, tmp_path)
     assert [path.name for path in (tmp_path / "packs").iterdir()] == ["HDTF-0002.clip"]
 
@@ -146,7 +147,8 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path, name: str, data: byte
     with pytest.raises(ClipError, match=words) as caught:
         clips.frame(0, 4)
         clips.audio(0, 2, 7)
-    assert "000004" in caught.value.message and "HDTF-0001" in caught.value.message
+    assert "000004" in caught.value.message
+    assert "HDTF-0001" in caught.value.message
 
 
 def _saved(array: np.ndarray, *, pickled: bool = False) -> bytes:
@@ -175,7 +177,8 @@ def test_features_of_another_kind_are_refused(array: np.ndarray, words: str) -> 
 def test_features_of_all_known_shapes_are_read(dtype: str, shape: tuple[int, ...]) -> None:
     values = np.arange(3840).reshape(shape) / 4
     found = features(_saved(values.astype(dtype)), where="x")
-    assert found.dtype == np.float32 and found.shape == (10, 384)
+    assert found.dtype == np.float32
+    assert found.shape == (10, 384)
     assert np.array_equal(found.reshape(-1), values.astype(dtype).astype(np.float32).reshape(-1))
 
 
@@ -201,7 +204,7 @@ def test_where_clips_are_has_to_be_said(tmp_path: Path) -> None:
         open_clips(ClipSettings())
     with pytest.raises(ClipError, match="is no folder"):
         open_clips(ClipSettings(local=tmp_path / "none"))
-    with pytest.raises(FileError, match="metadata.npz does not exist"):
+    with pytest.raises(FileError, match=r"metadata\.npz does not exist"):
         open_clips(ClipSettings(local=tmp_path))
     make_clips(tmp_path)
     with pytest.raises(ClipError, match="holds no packs/"):

@@ -142,15 +142,21 @@ def test_what_unpacks_to_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         parse_metadata(legacy(np.zeros(1 << 21, np.uint8)), source="x")
 
 
+def refusal(data: bytes) -> str:
+    """What a reader says against these bytes, "" when it takes them; any other error fails the test."""
+    try:
+        parse_metadata(data, source="x")
+    except FileError as error:
+        return error.message
+    return ""
+
+
 @given(st.binary(max_size=300), st.integers(0, 2**32))
 def test_damaged_files_end_in_one_kind_of_error(junk: bytes, place: int) -> None:
     whole = legacy(objects([dict(item) for item in FOLDERS]))
     at = place % len(whole)
     for data in (junk, whole[:at], whole[:at] + junk + whole[at + len(junk) :]):
-        try:
-            parse_metadata(data, source="x")
-        except FileError as error:
-            assert "\n" not in error.message
+        assert "\n" not in refusal(data)
 
 
 @given(st.binary(min_size=1, max_size=40), st.integers(0, 2**32))
@@ -162,10 +168,7 @@ def test_a_damaged_pickle_ends_in_one_kind_of_error(junk: bytes, place: int) -> 
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("folder_data.npy", raw[:at] + junk + raw[at + len(junk) :])
-    try:
-        parse_metadata(buffer.getvalue(), source="x")
-    except FileError as error:
-        assert "\n" not in error.message
+    assert "\n" not in refusal(buffer.getvalue())
 
 
 @pytest.mark.parametrize(

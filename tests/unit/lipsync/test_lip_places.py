@@ -94,10 +94,12 @@ def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reader]:
 
 def test_every_reader_keeps_the_same_promises(reader: Reader) -> None:
     assert reader.get("a.bin") == bytes(range(200))
-    assert reader.get("b.bin") is None and reader.get("c/d.bin") is None
+    assert reader.get("b.bin") is None
+    assert reader.get("c/d.bin") is None
     assert reader.stamp("a.bin") == reader.stamp("a.bin") is not None
     assert reader.stamp("b.bin") is None
-    assert "200" not in reader.where and reader.where
+    assert "200" not in reader.where
+    assert reader.where
 
 
 def test_pieces_are_read_where_the_server_knows_ranges(reader: Reader) -> None:
@@ -105,7 +107,8 @@ def test_pieces_are_read_where_the_server_knows_ranges(reader: Reader) -> None:
         assert reader.get_range("a.bin", 10, 20) == bytes(range(10, 20))
     except StorageError:
         # rclone answers a range with the whole object and calls it that
-        assert "127.0.0.1" in reader.where and reader.where.startswith("bucket")
+        assert "127.0.0.1" in reader.where
+        assert reader.where.startswith("bucket")
         return
     assert reader.get_range("b.bin", 0, 5) is None
 
@@ -124,7 +127,8 @@ def test_a_denied_bucket_is_an_error_at_once(rclone: S3Server, tmp_path: Path) -
     files = Files(far=open_reader(f"s3://{BUCKET}", environ=environ, dotenv=tmp_path / "none"), patience_s=60)
     with pytest.raises(StorageError) as caught:
         files.read("a.bin")
-    assert not isinstance(caught.value, StorageAway) and "not-the-secret" not in str(caught.value)
+    assert not isinstance(caught.value, StorageAway)
+    assert "not-the-secret" not in str(caught.value)
     missing = open_reader("s3://no-such-bucket", environ=rclone.environ(), dotenv=tmp_path / "none")
     with pytest.raises(StorageError, match="no-such-bucket"):
         Files(far=missing, patience_s=60).read("a.bin")
@@ -166,7 +170,8 @@ def test_a_place_that_stays_down_is_told_and_ends_in_one_error(tmp_path: Path) -
     with pytest.raises(StorageError, match="waited") as caught:
         files.read("a.bin")
     assert "same command" in caught.value.remedy
-    assert len(ear.said) == 1 and "waiting for up to" in ear.said[0]
+    assert len(ear.said) == 1
+    assert "waiting for up to" in ear.said[0]
     files.close()
 
 
@@ -201,7 +206,8 @@ def test_the_local_folder_comes_first_and_the_cache_second(web: tuple[Web, str],
     for _ in range(2):
         cache = DiskCache(tmp_path / "cache", source=url, limit=1 << 20)
         files = Files(local=local, far=open_reader(url), cache=cache)
-        assert files.read("a.bin") == b"near" and files.read("b.bin") == b"far"
+        assert files.read("a.bin") == b"near"
+        assert files.read("b.bin") == b"far"
         files.close()
     assert answer.asked == {"b.bin": 1}
 
@@ -219,7 +225,8 @@ def test_what_is_expected_is_fetched_once_by_many_threads(web: tuple[Web, str]) 
     for thread in threads:
         thread.join()
     assert all(files.read(name) == name.encode() * 10 for name in names)
-    assert set(answer.asked.values()) == {1} and files.fetched == 30
+    assert set(answer.asked.values()) == {1}
+    assert files.fetched == 30
     files.close()
 
 
@@ -228,7 +235,8 @@ def test_a_torn_or_changed_cache_file_is_fetched_anew(tmp_path: Path) -> None:
     cache.put("x/a.bin", b"0123456789")
     path = next(path for path in tmp_path.rglob("a.bin"))
     whole = path.read_bytes()
-    assert cache.get("x/a.bin") == b"0123456789" and cache.path("x/a.bin") == path
+    assert cache.get("x/a.bin") == b"0123456789"
+    assert cache.path("x/a.bin") == path
     for damaged in (whole[:-1], whole[:4], b"", b"9" + whole[1:]):
         path.write_bytes(damaged)
         assert cache.get("x/a.bin") is None
@@ -250,7 +258,9 @@ def test_recent_bytes_stay_in_memory_up_to_the_limit() -> None:
     for number in range(5):
         recent.put(str(number), bytes(30))
         recent.get("0")
-    assert "0" in recent and "4" in recent and "1" not in recent
+    assert "0" in recent
+    assert "4" in recent
+    assert "1" not in recent
     recent.put("0", bytes(10))
     assert recent.get("0") == bytes(10)
 

@@ -114,14 +114,17 @@ def test_kept_latents_are_the_encoded_ones(dataset: Path, codec: Codec, tmp_path
     fresh = batches(ClipSettings(local=dataset), codec)
     first = batches(ClipSettings(local=dataset), codec, tmp_path)
     again = batches(ClipSettings(local=dataset, packs="never"), codec, tmp_path)
-    assert same(fresh, first) and same(fresh, again)
+    assert same(fresh, first)
+    assert same(fresh, again)
 
 
 def test_what_a_sample_holds(dataset: Path, codec: Codec) -> None:
     clips = open_clips(ClipSettings(local=dataset))
     batch = source(clips, codec).batch([Draw(sample=0, clip=0, target=0, reference=9)])
     image = pixels(clips.frame(0, 0)[None])
-    assert torch.equal(batch.images, image) and image.min() >= -1 and image.max() <= 1
+    assert torch.equal(batch.images, image)
+    assert image.min() >= -1
+    assert image.max() <= 1
     assert torch.equal(batch.target, codec.encode(image))
     assert torch.equal(batch.masked, codec.encode(FaceMask().apply(image)))
     assert torch.equal(batch.reference, codec.encode(pixels(clips.frame(0, 9)[None])))
@@ -134,7 +137,8 @@ def test_windows_of_frames_are_ordered_and_share_a_reference(dataset: Path, code
     clips = open_clips(ClipSettings(local=dataset))
     draws = [Draw(sample=0, clip=0, target=4, reference=12), Draw(sample=1, clip=1, target=5, reference=0)]
     batch = source(clips, codec, length=3).batch(draws)
-    assert batch.length == 3 and batch.target.shape[0] == 6
+    assert batch.length == 3
+    assert batch.target.shape[0] == 6
     alone = source(clips, codec)
     for row, (clip, frame, reference) in enumerate(
         [(0, 4, 12), (0, 5, 12), (0, 6, 12), (1, 5, 0), (1, 6, 0), (1, 7, 0)]
@@ -223,7 +227,8 @@ def test_latents_are_made_once_and_again_when_a_picture_changes(codec: Codec, tm
 
     expected = [4, 4, 2, 2]
     plain, masked = read()
-    assert plain.shape == masked.shape == (4, 192, 4, 4) and np.array_equal(plain[0], plain[3])
+    assert plain.shape == masked.shape == (4, 192, 4, 4)
+    assert np.array_equal(plain[0], plain[3])
     expected = []
     assert np.array_equal(read()[0], plain)
     expected = [4, 4, 2, 2]
@@ -231,7 +236,8 @@ def test_latents_are_made_once_and_again_when_a_picture_changes(codec: Codec, tm
     read(mask=FaceMask(top=0.6))
     (tmp_path / "d" / "aligned-frames" / "HDTF-0001" / "000003.png").write_bytes(png(99))
     changed, _ = read()
-    assert not np.array_equal(changed[0], plain[0]) and np.array_equal(changed[1], plain[1])
+    assert not np.array_equal(changed[0], plain[0])
+    assert np.array_equal(changed[1], plain[1])
 
 
 def test_a_torn_record_of_latents_is_made_anew(dataset: Path, codec: Codec, tmp_path: Path) -> None:
@@ -244,7 +250,8 @@ def test_a_torn_record_of_latents_is_made_anew(dataset: Path, codec: Codec, tmp_
     data[4096 + 100] ^= 1
     path.write_bytes(data)
     again = LatentCache(tmp_path, clips, codec, FaceMask(), image_size=SIZE)
-    assert np.array_equal(again.latents(0, [0, 1])[0], truth) and again.encoded == 1
+    assert np.array_equal(again.latents(0, [0, 1])[0], truth)
+    assert again.encoded == 1
 
 
 def test_a_whole_clip_is_used_by_a_plan_without_repeating_itself(dataset: Path, codec: Codec) -> None:

@@ -14,7 +14,8 @@ from talent_factory.lipsync.data.scan import check_files, scan, scan_all
 def test_a_whole_dataset_is_listed_in_order(tmp_path: Path) -> None:
     metadata = make_clips(tmp_path, (12, 3))
     assert [clip.name for clip in metadata.clips] == ["HDTF-0001", "HDTF-0002"]
-    assert metadata.clips[0].frames[10] == "000010" and metadata.image_size == 32
+    assert metadata.clips[0].frames[10] == "000010"
+    assert metadata.image_size == 32
     assert scan(tmp_path / "aligned-frames", extractor="mel-1") == metadata
     assert scan(tmp_path).extractor == "mel-1", "what metadata.npz said before is lost"
 
@@ -46,7 +47,8 @@ def test_missing_neighbours_are_named_and_refused(tmp_path: Path, gone: list[str
     with pytest.raises(ClipError, match="1 of 2 clips .* are broken; HDTF-0001: .*" + words):
         scan(tmp_path)
     found = scan_all(tmp_path)
-    assert list(found.broken) == ["HDTF-0001"] and found.metadata is not None
+    assert list(found.broken) == ["HDTF-0001"]
+    assert found.metadata is not None
     assert [clip.name for clip in found.metadata.clips] == ["HDTF-0002"]
 
 
@@ -55,7 +57,8 @@ def test_a_first_file_of_another_kind_breaks_its_clip(tmp_path: Path) -> None:
     (tmp_path / "audio" / "HDTF-0001" / "000000.npy").write_bytes(npy(1, (3, 384)))
     (tmp_path / "aligned-frames" / "HDTF-0002" / "000000.png").write_bytes(b"GIF89a" + bytes(40))
     broken = scan_all(tmp_path).broken
-    assert "(3, 384)" in broken["HDTF-0001"] and "no PNG" in broken["HDTF-0002"]
+    assert "(3, 384)" in broken["HDTF-0001"]
+    assert "no PNG" in broken["HDTF-0002"]
 
 
 def test_clips_of_two_sizes_do_not_mix(tmp_path: Path) -> None:
@@ -72,7 +75,7 @@ def test_a_folder_without_clips_or_without_audio_is_refused(tmp_path: Path) -> N
     with pytest.raises(ClipError, match="no folder of a clip"):
         scan(tmp_path)
     (tmp_path / "aligned-frames" / "A").mkdir()
-    with pytest.raises(ClipError, match="holds no .png"):
+    with pytest.raises(ClipError, match=r"holds no \.png"):
         scan(tmp_path)
     (tmp_path / "aligned-frames" / "A" / "0.png").write_bytes(png(1))
     with pytest.raises(ClipError, match="audio/A is missing"):
