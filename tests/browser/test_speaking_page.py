@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_report import browse
 
 from talent_factory.lipsync.animate.mux import AUDIO_RATE, movie
 from talent_factory.lipsync.demo.recipe import FULL
@@ -16,7 +17,6 @@ from talent_factory.lipsync.demo.records import DemoResult, Watched
 from talent_factory.lipsync.score.records import Figures, Score, checks_of
 from talent_factory.report.page import write_speaking_page
 from talent_factory.report.speaking import speaking_content
-from test_report import browse
 
 pytestmark = pytest.mark.browser
 GREEN = (30, 190, 60)
