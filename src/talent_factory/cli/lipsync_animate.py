@@ -20,6 +20,22 @@ from talent_factory.cli.common import (
 if TYPE_CHECKING:
     from talent_factory.lipsync.animate.perform import Animated, Wish
 
+SizeOption = Annotated[
+    int | None,
+    typer.Option("--size", min=64, max=4096, help="Longest side in pixels.", show_default="as it is"),
+]
+RateOption = Annotated[
+    str | None,
+    typer.Option("--fps", help="Frames a second: 25, 29.97, 30000/1001.", show_default="the video's, or 25"),
+]
+DetectorOption = Annotated[
+    str,
+    typer.Option("--detector", help="auto, skimage, drawn, yunet:FILE.onnx, boxes:FILE.json or center."),
+]
+BoxOption = Annotated[
+    str | None, typer.Option("--box", help="The face as LEFT,TOP,RIGHT,BOTTOM, instead of a detector.")
+]
+
 
 def animate(
     audio: Annotated[
@@ -33,23 +49,10 @@ def animate(
     image: Annotated[Path | None, typer.Option("--image", help="A portrait that is to speak.")] = None,
     video: Annotated[Path | None, typer.Option("--video", help="A video whose mouth is to change.")] = None,
     kit: Annotated[str | None, typer.Option("--kit", help="Id of a kit whose preview is to speak.")] = None,
-    size: Annotated[
-        int | None,
-        typer.Option("--size", min=64, max=4096, help="Longest side in pixels.", show_default="as it is"),
-    ] = None,
-    fps: Annotated[
-        str | None,
-        typer.Option(
-            "--fps", help="Frames a second: 25, 29.97, 30000/1001.", show_default="the video's, or 25"
-        ),
-    ] = None,
-    detector: Annotated[
-        str,
-        typer.Option("--detector", help="auto, skimage, drawn, yunet:FILE.onnx, boxes:FILE.json or center."),
-    ] = "auto",
-    box: Annotated[
-        str | None, typer.Option("--box", help="The face as LEFT,TOP,RIGHT,BOTTOM, instead of a detector.")
-    ] = None,
+    size: SizeOption = None,
+    fps: RateOption = None,
+    detector: DetectorOption = "auto",
+    box: BoxOption = None,
     shift: Annotated[
         float, typer.Option("--shift", min=-0.3, max=0.3, help="Move the cut down by this share of its side.")
     ] = 0.0,
