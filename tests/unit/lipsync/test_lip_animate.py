@@ -364,7 +364,7 @@ def test_bad_wishes_are_refused(tmp_path: Path, speaker: Speaker) -> None:
     assert not (tmp_path / "o.mp4").exists()
 
 
-def test_another_codec_than_in_training_is_refused(model: Path, tmp_path: Path) -> None:
+def test_what_does_not_agree_with_training_is_refused(model: Path, speaker: Speaker, tmp_path: Path) -> None:
     import shutil
 
     copy = tmp_path / "actor"
@@ -373,6 +373,9 @@ def test_another_codec_than_in_training_is_refused(model: Path, tmp_path: Path) 
     (copy / "lipsync.json").write_text(card)
     with pytest.raises(FileError, match="trained with the extractor whisper"):
         open_speaker(copy)
+    save_actor(tmp_path / "later", speaker.actor.unet, speaker.card, temporal={"gate": torch.zeros(1)})
+    with pytest.raises(FileError, match="attention over time"):
+        open_speaker(tmp_path / "later")
     with pytest.raises(FileError, match="cannot decode"):
         open_speaker(model, decoder="dct4")
 

@@ -94,6 +94,12 @@ def open_speaker(
     """
     actor = load_actor(model, device=device, dtype=dtype)
     card = actor.card
+    if actor.temporal is not None:
+        # made frame by frame it would look other than in its validation
+        raise FileError(
+            f"{actor.folder} was trained with attention over time, which animate does not run yet",
+            remedy="name a checkpoint of its first stage",
+        )
     codec = open_codec(card.codec, device=device, dtype=dtype)
     _agree("codec", card.codec, codec.id, card.codec_id)
     extractor = open_extractor(card.extractor, device=device)
