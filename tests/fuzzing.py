@@ -345,10 +345,19 @@ def main() -> None:
         "said": dict(sorted(watch.said.items())),
         "slowest_seconds": round(watch.slowest[0], 3),
         "slowest": watch.slowest[1],
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mb": peak_mb(),
         "broken": watch.broken[:20],
     }
     print(json.dumps(figures))
+
+
+def peak_mb() -> int:
+    """The most memory that this process held, without what its parent held when it was started."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text("ascii").splitlines() if line.startswith("VmHWM"))
+        return round(int(line.split()[1]) / 1024)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,9 @@ def test_list_and_show(workspace: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert run(["kit", "list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["lora_rank"] == 4
     assert run(["kit", "show", KIT_ID]) == 0
-    assert '"token": "dot_test"' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "about        A test kit" in shown
+    assert "words        dot_test" in shown
     assert run(["kit", "show", KIT_ID, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["manifest"]["id"] == KIT_ID

@@ -36,9 +36,15 @@ def test_the_whole_way_from_a_key_to_trust(kit: Path, capsys: pytest.CaptureFixt
     assert not (kit / "SIGNATURE.json").exists()
     assert run(["kit", "sign", KIT_ID]) == 0
     capsys.readouterr()
+    assert run(["kit", "verify", KIT_ID]) == 0, "one's own key is trusted"
+    # somebody else, who has the public key only
+    public = Path("studio.pub")
+    public.write_bytes(Path(f"{PRIVATE}.pub").read_bytes())
+    PRIVATE.parent.rename("elsewhere")
+    capsys.readouterr()
     assert run(["kit", "verify", KIT_ID]) == 1
     assert "a key you do not trust" in capsys.readouterr().out
-    assert run(["kit", "trust", f"{PRIVATE}.pub"]) == 0
+    assert run(["kit", "trust", str(public)]) == 0
     assert Path("trusted_keys").read_text().startswith("ssh-ed25519 ")
     capsys.readouterr()
     assert run(["kit", "verify", KIT_ID, "--json"]) == 0
@@ -53,6 +59,7 @@ def test_the_whole_way_from_a_key_to_trust(kit: Path, capsys: pytest.CaptureFixt
     assert run(["kit", "validate", KIT_ID, "--json"]) == 1
     codes = {finding["code"] for finding in json.loads(capsys.readouterr().out)["kits"][0]["findings"]}
     assert codes == {"digest", "signature"}
+    Path("elsewhere").rename(PRIVATE.parent)
     assert run(["kit", "sign", KIT_ID]) == 1, "a broken kit is not signed"
 
 

@@ -20,7 +20,7 @@ KIT = "avatar.identity.dot_kairo"
 
 def test_what_a_render_may_say_and_how_it_ends_stands_in_the_guide() -> None:
     row = next(line for line in GUIDE.splitlines() if line.startswith("| `POST /renders`"))
-    said = set(re.findall(r"`(\w+)`", row))
+    said = set(re.findall(r"`([a-z]\w*)`", row))
     assert said == set(RenderAsk.model_fields)
     assert all(f"`{state}`" in GUIDE for state in get_args(State))
 
