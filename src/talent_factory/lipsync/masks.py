@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from talent_factory.core.records import Record
 
@@ -23,10 +23,16 @@ class FaceMask(Record):
     how far the mouth is open, and the network learns to look instead of to listen.
     """
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     kind: Kind = "half"
+    """Shape of the covered part."""
     top: float = Field(0.5, ge=0.0, le=0.9)
+    """Where it begins, as a share of the height from above."""
     side: float = Field(0.06, ge=0.0, le=0.4)
+    """Share of the width that stays free at the left and at the right; not for `half`."""
     below: float = Field(0.02, ge=0.0, le=0.4)
+    """Share of the height that stays free under it; not for `half`."""
 
     @model_validator(mode="after")
     def _covers_something(self) -> FaceMask:

@@ -18,7 +18,7 @@ from talent_factory.core.records import Record, read_record, write_record
 from talent_factory.core.seeds import derive_seed
 from talent_factory.lipsync.actor import ActorCard
 from talent_factory.lipsync.batch import Batch
-from talent_factory.lipsync.config import LipsyncConfig
+from talent_factory.lipsync.config import FREE_KEYS, LipsyncConfig
 from talent_factory.lipsync.config_files import learning_rate
 from talent_factory.lipsync.train.engine import Engine, Pace
 from talent_factory.lipsync.train.folders import Keep, Origin, State, checkpoints
@@ -35,21 +35,6 @@ if TYPE_CHECKING:
 RUN = "run.json"
 # How long processes wait for the first one, which alone validates and writes.
 _PATIENCE = timedelta(hours=6)
-# Keys that change neither the numbers nor their meaning: a resumed run may have others.
-_FREE = {
-    "data": {
-        "s3_data_base_url", "local_data_base_url", "metadata_url", "output_dir", "image_folder_name",
-        "audio_folder_name", "cache_dir", "cache_gb", "latent_cache", "look_ahead",
-    },
-    "train": {
-        "wandb_enabled", "wandb_project", "tensorboard_enabled", "gradient_checkpointing", "validation_steps",
-        "validation_samples", "checkpointing_steps", "checkpoints_total_limit", "full_states",
-        "micro_batch_size", "train_batch_size", "gradient_accumulation_steps", "device", "deterministic",
-        "vgg_weights", "sync_model",
-    },
-    "model": {"unet_config_file", "vae_pretrained_model_name_or_path", "resume_from_checkpoint", "mask"},
-    "optimizer": set(),
-}  # fmt: skip
 
 
 class RunRecord(Record):
@@ -255,7 +240,7 @@ def _origin(config: LipsyncConfig, material: Material) -> Origin:
         f"{part}.{key}": value
         for part, values in dump.items()
         for key, value in values.items()
-        if key not in _FREE[part]
+        if key not in FREE_KEYS[part]
     }
     keys["train.samples_of_a_step"] = config.train.effective_batch
     keys["optimizer.rate"] = learning_rate(config)
