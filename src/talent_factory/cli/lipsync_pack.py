@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,6 +29,10 @@ def pack(
         str, typer.Option("--image-folder", help="Folder of the frames.")
     ] = "aligned-frames",
     audio_folder: Annotated[str, typer.Option("--audio-folder", help="Folder of the features.")] = "audio",
+    pictures: Annotated[
+        Literal["png", "rgb"],
+        typer.Option("--pictures", help="png as they are, or rgb: larger, but read without decoding."),
+    ] = "png",
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Files read at a time.")] = 4,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
@@ -50,10 +54,10 @@ def pack(
     clips = LooseClips(found, Files(local=dataset), image_folder=image_folder, audio_folder=audio_folder)
     target = out or dataset
     if dry_run:
-        _show_plan(clips, target, as_json)
+        _show_plan(clips, target, as_json, plain=pictures == "rgb")
         return
     with reporter() as progress:
-        made = pack_clips(clips, target, workers=workers, reporter=progress)
+        made = pack_clips(clips, target, pictures=pictures, workers=workers, reporter=progress)
     if not (target / METADATA_FILE).exists() or out is not None:
         write_metadata(target / METADATA_FILE, found)
     size = f"{made.bytes / 1e6:.1f} MB in {target / 'packs'}"
@@ -65,11 +69,12 @@ def pack(
     )
 
 
-def _show_plan(clips: LooseClips, target: Path, as_json: bool) -> None:
+def _show_plan(clips: LooseClips, target: Path, as_json: bool, *, plain: bool) -> None:
     """What packing would take, from the first picture of each clip."""
     pictures = rows = 0
     for number, clip in enumerate(clips.metadata.clips):
-        pictures += len(clips.picture_bytes(number, 0)) * len(clip.frames)
+        one = clips.frame(number, 0).nbytes if plain else len(clips.picture_bytes(number, 0))
+        pictures += one * len(clip.frames)
         rows += len(clip.frames)
     document = {
         "out": target / "packs",

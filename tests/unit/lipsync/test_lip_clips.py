@@ -15,19 +15,20 @@ from talent_factory.core.errors import ClipError, FileError, PartialResult, Usag
 from talent_factory.lipsync.data.decode import features, picture
 from talent_factory.lipsync.data.loose import LooseClips
 from talent_factory.lipsync.data.open import ClipSettings, open_clips
-from talent_factory.lipsync.data.pack import pack_clips
+from talent_factory.lipsync.data.pack import Form, pack_clips
 from talent_factory.lipsync.data.places import Files
 
 
-def packed(root: Path) -> None:
+def packed(root: Path, pictures: Form = "png") -> None:
     clips = open_clips(ClipSettings(local=root, packs="never"))
     assert isinstance(clips, LooseClips)
-    pack_clips(clips, root)
+    pack_clips(clips, root, pictures=pictures)
 
 
-def test_loose_files_and_packs_hold_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pictures", ["png", "rgb"])
+def test_loose_files_and_packs_hold_the_same(tmp_path: Path, pictures: Form) -> None:
     metadata = make_clips(tmp_path)
-    packed(tmp_path)
+    packed(tmp_path, pictures)
     loose = open_clips(ClipSettings(local=tmp_path, packs="never"))
     packs = open_clips(ClipSettings(local=tmp_path))
     assert type(loose) is not type(packs)

@@ -46,6 +46,16 @@ def picture(data: bytes, *, size: int | None, where: str) -> NDArray[Any]:
         raise ClipError(f"{where} is no whole PNG ({_first_line(error)})", remedy=_REDO) from None
 
 
+def plain_picture(data: bytes, side: int, *, size: int | None, where: str) -> NDArray[Any]:
+    """RGB bytes as (S, S, 3) uint8, resized as `picture` does; ClipError when they are too few or many."""
+    if len(data) != side * side * 3:
+        raise ClipError(f"{where} has {len(data)} bytes, {side * side * 3} are due", remedy=_REDO)
+    pixels = np.frombuffer(data, np.uint8).reshape(side, side, 3)
+    if size is None or size == side:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
+
+
 def picture_size(data: bytes, *, where: str) -> int:
     """Pixels a side, from the first bytes of a PNG; ClipError when it is none or not square."""
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:

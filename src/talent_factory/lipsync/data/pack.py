@@ -1,10 +1,10 @@
-"""A clip in one file: its PNGs as they are, and the audio of all frames in one block.
+"""A clip in one file: its pictures as they are, and the audio of all frames in one block.
 
     8 bytes  mark            TLNTCLIP
     8 bytes  format (u32) and length of the header (u32), little-endian
     header   JSON: clip, frames, image_size, extractor, audio {dtype, offset}, offsets, crc
     audio    (T, 10, 384) in rows of frames, float16 where that loses nothing, else float32
-    PNGs     one after the other
+    pictures one after the other: PNGs as they are, or plain RGB of image_size x image_size pixels
 
 Offsets count from the beginning of the file. Every picture and every row of audio has a CRC-32, so that
 damage is found by the frame. Packing loses nothing: samples from a pack and from loose files are the same.
@@ -39,16 +39,19 @@ MARK = b"TLNTCLIP"
 VERSION = 1
 PRELUDE = struct.Struct("<8sII")
 MAX_HEADER = 64 << 20
+Form = Literal["png", "rgb"]
+"""Of the pictures: PNG is small, RGB takes no time to decode."""
 _REPACK = "make the pack anew: talent lipsync pack DATASET"
 
 
 class PackHeader(Record):
-    """What a pack says of itself; `ends[i]` is where PNG i ends, PNG 0 begins where the audio ends."""
+    """What a pack says of itself; `ends[i]` is where picture i ends; they follow the audio."""
 
     clip: ClipName
     frames: tuple[FrameName, ...] = Field(min_length=1)
     image_size: int = Field(ge=1)
     extractor: str | None = None
+    pictures: Form = "png"
     audio_dtype: Literal["<f2", "<f4"]
     audio_crc: tuple[int, ...]
     ends: tuple[int, ...]
@@ -74,7 +77,14 @@ def pack_key(clip: str) -> str:
     return f"{PACK_FOLDER}/{clip}{PACK_SUFFIX}"
 
 
-def pack_clips(clips: LooseClips, out: Path, *, workers: int = 2, reporter: Reporter | None = None) -> Packed:
+def pack_clips(
+    clips: LooseClips,
+    out: Path,
+    *,
+    pictures: Form = "png",
+    workers: int = 2,
+    reporter: Reporter | None = None,
+) -> Packed:
     """Pack every clip into `out`/packs; packs that are there and whole are kept, so a stop costs little.
 
     Raises:
@@ -91,8 +101,8 @@ def pack_clips(clips: LooseClips, out: Path, *, workers: int = 2, reporter: Repo
             path = folder / f"{clip.name}{PACK_SUFFIX}"
             fresh = False
             try:
-                if not _is_packed(clips, number, path):
-                    _pack_one(clips, number, path, pool)
+                if not _is_packed(clips, number, path, pictures):
+                    _pack_one(clips, number, path, pool=pool, form=pictures)
                     fresh = True
             except ClipError as error:
                 broken.append(error.message)
@@ -145,7 +155,7 @@ def rows_of(data: bytes, header: PackHeader, first: int, *, where: str) -> NDArr
     return np.frombuffer(data, header.audio_dtype).astype(np.float32).reshape(-1, STEPS, WIDTH)
 
 
-def _is_packed(clips: LooseClips, number: int, path: Path) -> bool:
+def _is_packed(clips: LooseClips, number: int, path: Path, form: Form) -> bool:
     """Whether the pack is there, whole by its length, and no older than the files it was made of."""
     clip = clips.metadata.clips[number]
     try:
@@ -156,11 +166,15 @@ def _is_packed(clips: LooseClips, number: int, path: Path) -> bool:
             whole = stream.seek(0, 2) == header.ends[-1]
     except (OSError, ClipError):
         return False
-    fits = header.frames == clip.frames and header.extractor == clips.metadata.extractor
+    fits = (
+        header.pictures == form
+        and header.frames == clip.frames
+        and header.extractor == clips.metadata.extractor
+    )
     return whole and fits and clips.unchanged_since(number, path.stat().st_mtime_ns)
 
 
-def _pack_one(clips: LooseClips, number: int, path: Path, pool: ThreadPoolExecutor) -> None:
+def _pack_one(clips: LooseClips, number: int, path: Path, *, pool: ThreadPoolExecutor, form: Form) -> None:
     clip, extractor = clips.metadata.clips[number], clips.metadata.extractor
     count = len(clip.frames)
     rows = np.concatenate(list(pool.map(lambda i: clips.audio(number, i, i + 1), range(count))))
@@ -169,7 +183,12 @@ def _pack_one(clips: LooseClips, number: int, path: Path, pool: ThreadPoolExecut
     if len(sizes) != 1:
         raise ClipError(f"clip {clip.name} has frames of {len(sizes)} sizes", remedy="align the clip anew")
     # a cut picture must be found now, not in the middle of a training
-    list(pool.map(lambda i: clips.frame(number, i), range(count)))
+    decoded = pool.map(lambda i: clips.frame(number, i).tobytes(), range(count))
+    if form == "rgb":
+        pictures = list(decoded)
+    else:
+        for _ in decoded:
+            pass
     with np.errstate(over="ignore"):
         half = rows.astype("<f2")
     audio = half if np.array_equal(half.astype(np.float32), rows) else rows.astype("<f4")
@@ -178,6 +197,7 @@ def _pack_one(clips: LooseClips, number: int, path: Path, pool: ThreadPoolExecut
         "frames": clip.frames,
         "image_size": sizes.pop(),
         "extractor": extractor,
+        "pictures": form,
         "audio_dtype": audio.dtype.str,
         "audio_crc": [zlib.crc32(row.tobytes()) for row in audio],
         "picture_crc": [zlib.crc32(data) for data in pictures],

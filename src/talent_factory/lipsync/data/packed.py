@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from talent_factory.core.errors import ClipError
-from talent_factory.lipsync.data.decode import picture
+from talent_factory.lipsync.data.decode import picture, plain_picture
 from talent_factory.lipsync.data.loose import spellings
 from talent_factory.lipsync.data.pack import (
     PRELUDE,
@@ -70,6 +70,8 @@ class PackedClips:
         where = f"{pack.key}: frame {header.frames[index]}"
         if zlib.crc32(data) != header.picture_crc[index]:
             raise ClipError(f"{where} is damaged", remedy="make the pack anew: talent lipsync pack DATASET")
+        if header.pictures == "rgb":
+            return plain_picture(data, header.image_size, size=self._size, where=where)
         return picture(data, size=self._size, where=where)
 
     def audio(self, clip: int, first: int, last: int) -> NDArray[Any]:
@@ -93,7 +95,7 @@ class PackedClips:
     def fingerprint(self, clip: int) -> str:
         """A hash over the CRCs of all pictures: the same for the same pictures wherever they lie."""
         header = self._pack(clip).header
-        text = f"{header.frames} {header.picture_crc} {header.image_size} {self._size}"
+        text = f"{header.frames} {header.picture_crc} {header.pictures} {header.image_size} {self._size}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def close(self) -> None:
