@@ -34,7 +34,8 @@ class ActorCard(Record):
 
     `codec` and `extractor` are the names or folders that `open_codec` and `open_extractor` take; `codec_id`
     and `extractor_id` are what the opened ones must call themselves. `mask` is what training covered,
-    `length` the frames that a network with attention over time sees at once (1 without it).
+    `residual` says that the network adds to the reference there, `length` the frames that a network with
+    attention over time sees at once (1 without it).
     `unet_sha256` is of the weights file, filled in by `save_actor`.
     """
 
@@ -48,6 +49,7 @@ class ActorCard(Record):
     audio_right: int = Field(ge=0, le=50)
     mask: FaceMask = FaceMask()
     feed_mask: bool = False
+    residual: bool = False
     length: int = Field(default=1, ge=1, le=256)
     preset: str = ""
     step: int = Field(default=0, ge=0)

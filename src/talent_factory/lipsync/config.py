@@ -194,6 +194,8 @@ class ModelConfig(Record):
     """What of the face is covered: kind (half, rectangle, ellipse), top, side, below."""
     feed_mask: bool = False
     """Give the mask to the network as one more channel."""
+    residual: bool = False
+    """Let the network add to the reference where the face is covered, and leave the rest as it is."""
     temporal: bool = False
     """Attention between the frames of a sample, of no effect before it is trained (second stage)."""
 

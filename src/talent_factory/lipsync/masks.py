@@ -70,6 +70,12 @@ class FaceMask(Record):
         """(1, 1, height, width) float32, 1 where a latent sees the face, for networks fed the mask."""
         return (~self.covered(height, width)).float()[None, None]
 
+    def touched(self, height: int, width: int, factor: int) -> torch.Tensor:
+        """(1, 1, height/factor, width/factor) float32, 1 where a latent holds any covered pixel."""
+        import torch
+
+        return torch.nn.functional.max_pool2d(self.covered(height, width).float()[None, None], factor)
+
     def weights(self, height: int, width: int, *, mouth: float = 2.0) -> torch.Tensor:
         """(height, width) float32 with mean 1 over the covered part and 0 outside: what a pixel loss counts.
 

@@ -12,9 +12,19 @@ from torch import Tensor
 from talent_factory.core.errors import ConfigError, FileError
 from talent_factory.lipsync.batch import Batch
 from talent_factory.lipsync.codec import open_codec
+from talent_factory.lipsync.masks import FaceMask
 from talent_factory.lipsync.models.fast import fastest_dtype, painting
 from talent_factory.lipsync.models.temporal import TemporalUNet
-from talent_factory.lipsync.models.unet import PRESETS, build_unet, make_latents, predict, read_unet_config
+from talent_factory.lipsync.models.unet import (
+    PRESETS,
+    Canvas,
+    begin_at_reference,
+    build_unet,
+    canvas_of,
+    make_latents,
+    predict,
+    read_unet_config,
+)
 
 
 @dataclass(frozen=True)
@@ -130,13 +140,32 @@ def test_masked_comes_first_and_all_inputs_count() -> None:
     assert all(float((other - made).abs().max()) > 1e-3 for other in others)
 
 
+def test_a_residual_begins_at_the_reference_and_leaves_the_rest() -> None:
+    unet = _small()
+    masked, reference, tokens = _inputs()
+    mask = FaceMask(kind="rectangle", side=0.2)
+    canvas = canvas_of(mask, size=64, factor=8, fed=False, residual=True)
+    assert canvas.covered is not None
+    # 64 pixels: columns 13 to 50 are covered, which eight latents of eight pixels see from the second on
+    assert canvas.covered[0, 0].tolist() == [[0.0] * 8] * 4 + [[0.0, *[1.0] * 6, 0.0]] * 4
+    with torch.no_grad():
+        plain = make_latents(unet, masked, reference, tokens)
+        added = make_latents(unet, masked, reference, tokens, canvas=canvas)
+        begin_at_reference(unet)
+        begun = make_latents(unet, masked, reference, tokens, canvas=canvas)
+    inside = canvas.covered.bool().expand_as(masked)
+    assert torch.equal(added[~inside], masked[~inside])
+    assert torch.allclose(added[inside], (reference + plain)[inside])
+    assert torch.equal(begun, torch.where(inside, reference, masked))
+
+
 def test_a_fed_mask_is_the_last_channel() -> None:
     unet = _small(feed_mask=True)
     masked, reference, tokens = _inputs()
     kept = torch.ones(1, 1, 8, 8)
     with torch.no_grad():
-        one = make_latents(unet, masked, reference, tokens, kept=kept)
-        other = make_latents(unet, masked, reference, tokens, kept=1 - kept)
+        one = make_latents(unet, masked, reference, tokens, canvas=Canvas(kept=kept))
+        other = make_latents(unet, masked, reference, tokens, canvas=Canvas(kept=1 - kept))
     assert float((one - other).abs().max()) > 1e-4
 
 

@@ -17,6 +17,7 @@ from talent_factory.lipsync.codec import open_codec
 from talent_factory.lipsync.config import TrainConfig
 from talent_factory.lipsync.masks import FaceMask
 from talent_factory.lipsync.models.discriminator import PatchDiscriminator
+from talent_factory.lipsync.models.unet import BLANK, Canvas
 from talent_factory.lipsync.sync.network import SyncNet
 from talent_factory.lipsync.train.objective import Objective
 from talent_factory.lipsync.train.validate import Validator, ssim_map, write_strips
@@ -133,8 +134,8 @@ def test_similarity_is_that_of_another_implementation() -> None:
 def test_validation_looks_at_the_covered_part_alone(tmp_path: Path) -> None:
     batch, _ = batch_of(3)
     codec = open_codec("dct8")
-    validator = Validator(lambda: [batch], codec, MASK, None)
-    figures, strips = validator.run(lambda given, kept: given.target)
+    validator = Validator(lambda: [batch], codec, MASK, BLANK)
+    figures, strips = validator.run(lambda given, canvas: given.target)
     assert figures["latent_l1"] == 0.0
     assert figures["mouth_psnr"] > 80
     assert figures["mouth_ssim"] > 0.999
@@ -144,7 +145,7 @@ def test_validation_looks_at_the_covered_part_alone(tmp_path: Path) -> None:
     assert (masked[SIZE // 2 :] == 0).all()
     assert np.abs(true - made).max() <= 1
 
-    def darker(given: Batch, kept: torch.Tensor | None) -> torch.Tensor:
+    def darker(given: Batch, canvas: Canvas) -> torch.Tensor:
         assert given.images is not None
         images = given.images.clone()
         images[:, :, SIZE // 2 :] -= 0.1

@@ -84,7 +84,7 @@ def test_a_stop_anywhere_leaves_no_trace(dataset: Path, tmp_path: Path, stops: t
 def test_a_judge_and_time_resume_exactly_too(dataset: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {
         "gan_loss": 0.1, "gan_start": 1, "perceptual_loss": 0.1, "frames": 2, "temporal": True,
-        "feed_mask": True, "mask": {"kind": "ellipse"}, "gradient_checkpointing": True,
+        "feed_mask": True, "residual": True, "mask": {"kind": "ellipse"}, "gradient_checkpointing": True,
     }  # fmt: skip
     train(small_config(dataset, tmp_path / "one", **changes))
     train_in_parts(small_config(dataset, tmp_path / "two", **changes), 4, 14)

@@ -18,7 +18,7 @@ from talent_factory.lipsync.animate.gate import SAMPLES
 from talent_factory.lipsync.audio.conditioner import AudioConditioner
 from talent_factory.lipsync.audio.features import open_extractor
 from talent_factory.lipsync.codec import open_codec
-from talent_factory.lipsync.models.unet import make_latents
+from talent_factory.lipsync.models.unet import canvas_of, make_latents
 from talent_factory.lipsync.ports import Codec, Extractor
 
 BATCH = 8
@@ -44,8 +44,14 @@ class Speaker:
         self.extractor = extractor
         self.conditioner = AudioConditioner(self.card.audio_left, self.card.audio_right, extractor.id)
         self._weights = next(actor.unet.parameters())
-        side = self.card.image_size // codec.factor
-        self._kept = self.card.mask.kept(side, side).to(self._weights) if self.card.feed_mask else None
+        self._canvas = canvas_of(
+            self.card.mask,
+            size=self.card.image_size,
+            factor=codec.factor,
+            fed=self.card.feed_mask,
+            residual=self.card.residual,
+            like=self._weights,
+        )
         # what a window of nobody speaking sounds like to this extractor
         self._silence = extractor.features(np.zeros(SAMPLES * 2 * self.conditioner.frames, np.float32))[
             self.conditioner.frames : 2 * self.conditioner.frames
@@ -75,7 +81,7 @@ class Speaker:
         masked = torch.cat([faces[i][0].masked for i in order])
         reference = torch.cat([faces[i][1].whole for i in order])
         tokens = self.conditioner.embed(heard[order]).to(self._weights)
-        latents = make_latents(self.actor.unet, masked, reference, tokens, kept=self._kept)
+        latents = make_latents(self.actor.unet, masked, reference, tokens, canvas=self._canvas)
         return to_pixels(self.decoder.decode(latents)[:count])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -18,10 +19,41 @@ from talent_factory.lipsync.ports import Codec
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
+    from talent_factory.lipsync.masks import FaceMask
+
 Preset = Literal["full", "half", "quarter", "tiny", "demo"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 _FOLDER = Path(__file__).resolve().parents[2] / "assets" / "lipsync" / "unet"
 _WIDTH = 384
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What a network paints on, the same in training, validation and use.
+
+    `kept` (1, 1, h, w) is 1 where a latent sees the face, for a network that is fed it. `covered`
+    (1, 1, h, w) is 1 where a latent holds any covered pixel: there a network that was trained so adds to the
+    reference, and everywhere else the frame stays as it is. None of a kind leaves it out.
+    """
+
+    kept: Tensor | None = None
+    covered: Tensor | None = None
+
+
+BLANK = Canvas()
+"""The network is fed no mask and paints every latent anew."""
+
+
+def canvas_of(
+    mask: FaceMask, *, size: int, factor: int, fed: bool, residual: bool, like: Tensor | None = None
+) -> Canvas:
+    """The canvas for pictures of `size` pixels, `factor` to a latent; of the kind and device of `like`."""
+    side = size // factor
+    kept = mask.kept(side, side) if fed else None
+    covered = mask.touched(size, size, factor) if residual else None
+    if like is not None:
+        kept, covered = (None if one is None else one.to(like) for one in (kept, covered))
+    return Canvas(kept, covered)
 
 
 def read_unet_config(path_or_preset: str | Path) -> dict[str, Any]:
@@ -78,26 +110,36 @@ def make_latents(
     reference: Tensor,
     tokens: Tensor,
     *,
-    kept: Tensor | None = None,
+    canvas: Canvas = BLANK,
     length: int = 1,
 ) -> Tensor:
     """The latents (B, C, h, w) of frames that speak, in one pass; the order of the inputs matters.
 
-    `masked` and `reference` are (B, C, h, w), `tokens` (B, N, 384). `kept` (1 or B, 1, h, w) is the mask of a
-    UNet that was built to be fed it. `length` frames that follow each other attend to each other where the
-    network is a TemporalUNet, bare or wrapped for several processes. The time step is always 0: nothing is
-    diffused.
+    `masked` and `reference` are (B, C, h, w), `tokens` (B, N, 384). `canvas` says whether the mask is fed, and
+    where the network adds to the reference. `length` frames that follow each other attend to each other where
+    the network is a TemporalUNet, bare or wrapped for several processes. The time step is always 0: nothing
+    is diffused.
     """
     parts = [masked, reference]
-    if kept is not None:
-        parts.append(kept.to(masked).expand(len(masked), -1, -1, -1))
+    if canvas.kept is not None:
+        parts.append(canvas.kept.to(masked).expand(len(masked), -1, -1, -1))
     zero = torch.zeros((), dtype=torch.long, device=masked.device)
     inner = getattr(unet, "module", unet)
     further = {"length": length} if isinstance(inner, TemporalUNet) else {}
     answer: Tensor = unet(torch.cat(parts, dim=1), zero, tokens, return_dict=False, **further)[0]
-    return answer
+    if canvas.covered is None:
+        return answer
+    covered = canvas.covered.to(masked)
+    return torch.where(covered > 0, reference, masked) + covered * answer
 
 
-def predict(unet: nn.Module, batch: Batch, *, kept: Tensor | None = None) -> Tensor:
+def begin_at_reference(unet: nn.Module) -> None:
+    """Let an untrained UNet add nothing, so that training begins at the reference."""
+    last: Any = unet.conv_out
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+
+
+def predict(unet: nn.Module, batch: Batch, *, canvas: Canvas = BLANK) -> Tensor:
     """What `unet` makes of a batch: latents of the shape of `batch.target`."""
-    return make_latents(unet, batch.masked, batch.reference, batch.tokens, kept=kept, length=batch.length)
+    return make_latents(unet, batch.masked, batch.reference, batch.tokens, canvas=canvas, length=batch.length)

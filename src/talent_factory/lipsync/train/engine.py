@@ -12,6 +12,7 @@ from torch import Tensor
 
 from talent_factory.core.errors import TrainingDiverged
 from talent_factory.lipsync.batch import Batch
+from talent_factory.lipsync.models.unet import Canvas
 from talent_factory.lipsync.train.objective import Objective
 from talent_factory.lipsync.train.players import Player
 from talent_factory.training.ema import MovingAverage
@@ -70,12 +71,12 @@ class Engine:
         pace: Pace,
         max_norm: float,
         ema_decay: float,
-        kept: Tensor | None,
+        canvas: Canvas,
     ) -> None:
-        """`kept` is the mask (1, 1, h, w) of a network that is fed it."""
+        """`canvas` is what the network paints on."""
         self.accelerator, self.players, self.objective, self.pace = accelerator, players, objective, pace
         self.painter = players[0]
-        self._max_norm, self._kept = max_norm, kept
+        self._max_norm, self._canvas = max_norm, canvas
         device = accelerator.device
         self.average = (
             MovingAverage([p.data for p in self.painter.parameters], memory=ema_decay) if ema_decay else None
@@ -93,7 +94,7 @@ class Engine:
         """
         last = piece == self.pace.pieces - 1
         with nullcontext() if last else self.accelerator.no_sync(self.painter.called):
-            made = self.painter.paint(batch, self._kept)
+            made = self.painter.paint(batch, self._canvas)
             losses, images = self.objective.losses(made, batch, step=step)
             self._watch.look(losses["loss"], step=step, first=self.pace.first(step, piece))
             self._backward(losses["loss"])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from talent_factory.core.errors import ClipError, ConfigError
 from talent_factory.core.events import Reporter
@@ -23,6 +22,7 @@ from talent_factory.lipsync.data.metadata import content_hash
 from talent_factory.lipsync.data.open import ClipSettings, open_clips
 from talent_factory.lipsync.data.plan import PlanRules, SamplePlan, lengths_of
 from talent_factory.lipsync.data.samples import SampleSource
+from talent_factory.lipsync.models.unet import Canvas, canvas_of
 from talent_factory.lipsync.ports import Clips, Codec
 from talent_factory.lipsync.records import Draw, Metadata
 from talent_factory.lipsync.sync.network import SyncNet, load_syncnet
@@ -62,12 +62,17 @@ class Material:
         """The hash of the metadata."""
         return content_hash(self.metadata)
 
-    def kept(self) -> Tensor | None:
-        """The mask (1, 1, h, w) on the device for a network that is fed it, else None."""
-        if not self.config.model.feed_mask:
-            return None
-        side = self.config.data.image_size // self.codec.factor
-        return self.config.model.mask.kept(side, side).to(self.device)
+    def canvas(self) -> Canvas:
+        """What the network paints on, on the device."""
+        model = self.config.model
+        return canvas_of(
+            model.mask,
+            size=self.config.data.image_size,
+            factor=self.codec.factor,
+            fed=model.feed_mask,
+            residual=model.residual,
+            like=torch.zeros((), device=self.device),
+        )
 
     def feed(self, pace: Pace, *, step: int, piece: int) -> Callable[[int, int], Batch]:
         """What gives this process its batch of a (step, piece), in order from here on, prepared ahead."""

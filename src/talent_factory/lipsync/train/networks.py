@@ -13,7 +13,7 @@ from talent_factory.lipsync.actor import TEMPORAL, UNET, WEIGHTS
 from talent_factory.lipsync.config import LipsyncConfig
 from talent_factory.lipsync.models.discriminator import PatchDiscriminator
 from talent_factory.lipsync.models.temporal import TemporalUNet
-from talent_factory.lipsync.models.unet import build_unet, read_unet_config
+from talent_factory.lipsync.models.unet import begin_at_reference, build_unet, read_unet_config
 from talent_factory.lipsync.ports import Codec
 from talent_factory.lipsync.train.players import JUDGE, PAINTER, Player, load_weights, make_optimizer
 
@@ -28,6 +28,8 @@ def make_players(
     unet: Any = build_unet(
         read_unet_config(config.model.unet_config_file), codec, feed_mask=config.model.feed_mask
     )
+    if config.model.residual:
+        begin_at_reference(unet)
     if config.train.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     painter: nn.Module = TemporalUNet(unet) if config.model.temporal else unet

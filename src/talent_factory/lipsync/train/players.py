@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from talent_factory.core.errors import ResumeRefused
 from talent_factory.lipsync.batch import Batch
-from talent_factory.lipsync.models.unet import predict
+from talent_factory.lipsync.models.unet import Canvas, predict
 from talent_factory.training.checkpoints import flatten_optimizer, restore_optimizer
 from talent_factory.training.schedule import learning_rate_factor
 
@@ -39,17 +39,17 @@ class Player:
     temporal: bool = False
     """Whether a forward pass is told how many frames follow each other."""
 
-    def paint(self, batch: Batch, kept: Tensor | None) -> Tensor:
-        """The latents that the network makes of a batch; `kept` is the mask of one that is fed it."""
-        return self._through(self.called, batch, kept)
+    def paint(self, batch: Batch, canvas: Canvas) -> Tensor:
+        """The latents that the network makes of a batch on its canvas."""
+        return self._through(self.called, batch, canvas)
 
-    def bare_paint(self, batch: Batch, kept: Tensor | None) -> Tensor:
+    def bare_paint(self, batch: Batch, canvas: Canvas) -> Tensor:
         """As `paint`, past what brings several processes together: one of them may do it alone."""
-        return self._through(self.bare, batch, kept)
+        return self._through(self.bare, batch, canvas)
 
-    def _through(self, network: nn.Module, batch: Batch, kept: Tensor | None) -> Tensor:
+    def _through(self, network: nn.Module, batch: Batch, canvas: Canvas) -> Tensor:
         call: Any = partial(network, length=batch.length) if self.temporal else network
-        return predict(call, batch, kept=kept)
+        return predict(call, batch, canvas=canvas)
 
     def gradients(self) -> list[Tensor]:
         """The gradients of all trained parameters; zeros where there is none yet."""

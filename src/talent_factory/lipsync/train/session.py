@@ -171,7 +171,7 @@ def _make_engine(
         pace=pace,
         max_norm=config.optimizer.max_grad_norm,
         ema_decay=config.train.ema_decay,
-        kept=material.kept(),
+        canvas=material.canvas(),
     )
 
 
@@ -229,7 +229,7 @@ def _validator(config: LipsyncConfig, material: Material) -> Validator:
         material.validation,
         material.codec,
         config.model.mask,
-        material.kept(),
+        material.canvas(),
         material.sync_check() if material.sync is not None else None,
     )
 
@@ -265,6 +265,7 @@ def _card(config: LipsyncConfig, material: Material) -> ActorCard:
         audio_right=config.train.audio_length_right,
         mask=config.model.mask,
         feed_mask=config.model.feed_mask,
+        residual=config.model.residual,
         length=config.train.frames if config.model.temporal else 1,
         preset=config.model.unet_config_file,
         dataset_sha256=material.dataset_sha256,

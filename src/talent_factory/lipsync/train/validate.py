@@ -16,6 +16,7 @@ from torch import Tensor
 from talent_factory.core.files import atomic_path
 from talent_factory.lipsync.batch import Batch
 from talent_factory.lipsync.masks import FaceMask
+from talent_factory.lipsync.models.unet import Canvas
 from talent_factory.lipsync.ports import Codec
 from talent_factory.lipsync.sync.judge import REACH, judge
 from talent_factory.lipsync.sync.network import FRAMES, SyncNet
@@ -25,7 +26,7 @@ SYNC_LEAST = FRAMES + 2 * REACH
 """Frames in a row that a verdict on sync needs."""
 _STRIPS = 8
 
-Paint = Callable[[Batch, Tensor | None], Tensor]
+Paint = Callable[[Batch, Canvas], Tensor]
 """A batch and the mask that the network is fed, if any, to latents."""
 
 
@@ -45,7 +46,7 @@ class Validator:
     batches: Callable[[], Sequence[Batch]]
     codec: Codec
     mask: FaceMask
-    kept: Tensor | None
+    canvas: Canvas
     sync: SyncCheck | None = None
 
     @torch.no_grad()
@@ -58,7 +59,7 @@ class Validator:
         gaps, errors, likeness = [], [], []
         strips: list[NDArray[Any]] = []
         for batch in self.batches():
-            made = paint(batch, self.kept).float()
+            made = paint(batch, self.canvas).float()
             gaps.append((made - batch.target).abs().mean(dim=(1, 2, 3)))
             assert batch.images is not None
             truth = batch.images.float()
@@ -85,7 +86,7 @@ class Validator:
         """How well the painted lips follow the sound, by the SyncNet: see `sync.judge.Verdict`."""
         frames = []
         for batch in check.batches():
-            made = self.codec.decode(paint(batch, self.kept).float()).float().clamp(-1, 1)
+            made = self.codec.decode(paint(batch, self.canvas).float()).float().clamp(-1, 1)
             frames.append(((made + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
         verdict = judge(check.network, np.concatenate(frames), check.features)
         return {
