@@ -115,10 +115,10 @@ def make_latents(
 ) -> Tensor:
     """The latents (B, C, h, w) of frames that speak, in one pass; the order of the inputs matters.
 
-    `masked` and `reference` are (B, C, h, w), `tokens` (B, N, 384). `canvas` says whether the mask is fed, and
-    where the network adds to the reference. `length` frames that follow each other attend to each other where
-    the network is a TemporalUNet, bare or wrapped for several processes. The time step is always 0: nothing
-    is diffused.
+    `masked` and `reference` are (B, C, h, w), `tokens` (B, N, 384). `canvas` says whether the mask is fed,
+    and where the network adds to the reference. `length` frames that follow each other attend to each other
+    where the network is a TemporalUNet, bare or wrapped for several processes. The time step is always 0:
+    nothing is diffused.
     """
     parts = [masked, reference]
     if canvas.kept is not None:
