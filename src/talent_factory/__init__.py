@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from talent_factory.training.loop import train as train
 
 __version__ = "0.1.0"
+
+# Diffusers loads it wherever it is installed, and it then remarks on kernels for language models, which
+# nothing here uses. Its errors are still heard.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 # name -> the module that owns it; loaded on first use so that `import talent_factory` stays free
 _PUBLIC = {

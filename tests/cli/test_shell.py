@@ -44,6 +44,18 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
         assert f" {entry.name} " in done.stdout
 
 
+def test_no_library_remarks_on_kernels_that_nothing_uses() -> None:
+    """Diffusers imports bitsandbytes where it is installed, which warns of what it lacks; not so here."""
+    code = (
+        "import logging, talent_factory\n"
+        "logging.getLogger('bitsandbytes.backends.cpu.ops').warning('a kernel is missing')\n"
+        "logging.getLogger('bitsandbytes.optim').error('a true error')\n"
+        "logging.getLogger('diffusers').warning('a warning of another')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["a true error", "a warning of another"]
+
+
 @pytest.mark.parametrize("entry", shell.COMMANDS, ids=lambda entry: entry.name)
 def test_every_command_exists_has_help_and_speaks_json(
     entry: shell.Entry, capsys: pytest.CaptureFixture[str]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -176,8 +175,6 @@ def quiet_transformers() -> Iterator[None]:
 
 def empty_model(part: str, config: Mapping[str, Any]) -> nn.Module:
     """The model that a configuration describes; within torch.device("meta") it costs nothing."""
-    # the libraries look at bitsandbytes, which then complains about an extension that nothing here uses
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # Imported here: diffusers and transformers take seconds, and a wrong folder should fail at once.
     if part == "controlnet":
         from diffusers import ControlNetModel
