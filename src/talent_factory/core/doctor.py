@@ -29,6 +29,9 @@ _EXTRAS = (
     ("schedulefree", "optimizers", "optimizer adamw-schedulefree"),
     ("wandb", "wandb", "figures on Weights & Biases"),
     ("tensorboard", "tensorboard", "figures on TensorBoard"),
+    ("av", "lipsync", "talent lipsync: sound and videos"),
+    ("accelerate", "lipsync", "talent lipsync: training"),
+    ("scikit-image", "lipsync", "talent lipsync: faces in photographs"),
 )
 
 

@@ -46,7 +46,7 @@ def test_extras_are_named_and_nobody_needs_them(tmp_path: Path, monkeypatch: pyt
     known = metadata.version
 
     def version(name: str) -> str:
-        if name == "wandb":
+        if name in ("wandb", "av"):
             raise metadata.PackageNotFoundError(name)
         return "0.45.5" if name == "bitsandbytes" else known(name)
 
@@ -57,6 +57,11 @@ def test_extras_are_named_and_nobody_needs_them(tmp_path: Path, monkeypatch: pyt
     assert "not installed" in found["wandb"].message
     assert "talent-factory[wandb]" in found["wandb"].remedy
     assert found["wandb"].severity == "ok"
+    # all that lip-sync needs beside the rest, each by itself
+    assert found["av"].message == "not installed; only needed for: talent lipsync: sound and videos"
+    assert "talent-factory[lipsync]" in found["av"].remedy
+    assert found["accelerate"].message == f"{known('accelerate')}: talent lipsync: training"
+    assert found["scikit-image"].remedy == ""
 
 
 def test_missing_and_old_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
