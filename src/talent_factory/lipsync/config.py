@@ -48,7 +48,10 @@ class DataConfig(Record):
     look_ahead: Annotated[int, Field(ge=0, le=64)] = 4
     """Batches that are prepared in the background."""
     validation_clips: Share | tuple[ClipName, ...] = 0.05
-    """Clips never trained on: a share of all, or their names."""
+    """Clips never trained on: their names, or a share of all, which keeps speakers whole: `VIDEO-0001` and
+    `VIDEO-0002` are of one. `SYNTH-0001` and `HDTF-0001` count alone, as do clips that all have one name
+    before their numbers.
+    """
 
 
 class TrainConfig(Record):

@@ -6,7 +6,7 @@ import pytest
 
 from talent_factory.core.errors import ConfigError
 from talent_factory.lipsync.records import Clip, Metadata
-from talent_factory.lipsync.train.split import split_clips, validation_draws
+from talent_factory.lipsync.train.split import speakers_of, split_clips, validation_draws
 
 
 def clips(*lengths: int) -> Metadata:
@@ -32,6 +32,39 @@ def test_the_choice_is_of_names_not_of_places() -> None:
     turned = Metadata(clips=metadata.clips[::-1])
     names = {metadata.clips[n].name for n in split_clips(metadata, 0.3, seed=0).held_out}
     assert names == {turned.clips[n].name for n in split_clips(turned, 0.3, seed=0).held_out}
+
+
+def named(*names: str) -> Metadata:
+    frames = tuple(f"{n:06d}" for n in range(20))
+    return Metadata(clips=tuple(Clip(name=name, frames=frames) for name in names))
+
+
+def test_names_tell_speakers_apart() -> None:
+    assert speakers_of(["ANNA-0001", "anna_0002", "BOB-0001", "carl"]) == ["anna", "anna", "bob", "carl"]
+    # one name for all says nothing, nor does that of a dataset of many
+    assert speakers_of(["ANNA-0001", "ANNA-0002"]) == ["anna-0001", "anna-0002"]
+    assert speakers_of(["SYNTH-0001", "HDTF_0002", "BOB-1"]) == ["synth-0001", "hdtf-0002", "bob"]
+
+
+@pytest.mark.parametrize("wanted", [0.05, 0.2, 0.5, 0.9])
+def test_a_share_never_parts_the_clips_of_one_speaker(wanted: float) -> None:
+    names = [f"SPEAKER-{who:02d}-{number:04d}" for who in range(12) for number in range(1, 3 + who % 4)]
+    metadata = named(*names)
+    sides = set()
+    for seed in range(8):
+        found = split_clips(metadata, wanted, seed=seed)
+        aside, train = ({names[n][:10] for n in part} for part in (found.held_out, found.train))
+        assert aside
+        assert not aside & train
+        assert len(found.held_out) <= max(2, -(-len(names) * wanted // 1))
+        sides.add(found.held_out)
+    assert len(sides) > 1
+
+
+def test_of_large_speakers_the_smallest_is_kept_aside() -> None:
+    metadata = named(*[f"ANNA-{n:04d}" for n in range(9)], *[f"BOB-{n:04d}" for n in range(5)])
+    assert split_clips(metadata, 0.05, seed=0).held_out == tuple(range(9, 14))
+    assert split_clips(metadata, 0.0, seed=0).held_out == ()
 
 
 def test_named_clips_are_found_in_both_spellings() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +14,9 @@ from talent_factory.lipsync.records import Draw, Metadata
 
 # A frame with no other one far from it cannot have a reference.
 LEAST_FRAMES = 2
+_NUMBERED = re.compile(r"(.+?)[-_]+[0-9]+")
+# Datasets that number the clips of many speakers under one name.
+_MANY = ("synth", "hdtf")
 
 
 @dataclass(frozen=True)
@@ -25,15 +30,14 @@ class Split:
 def split_clips(metadata: Metadata, wanted: float | Sequence[str], *, seed: int) -> Split:
     """Keep a share of the clips aside, chosen by their names alone, or those that are named.
 
-    `HDTF-0001` and `HDTF_0001` are one name. Raises ConfigError for a name that no clip has, and when nothing
+    A share keeps all clips of one speaker (`speakers_of`) on one side. It is never exceeded, unless every
+    speaker has more clips than that: then the one with the fewest is kept aside. `HDTF-0001` and `HDTF_0001`
+    are one name. Raises ConfigError for a name that no clip has, and when nothing
     is left to train on.
     """
     usable = [number for number, clip in enumerate(metadata.clips) if len(clip.frames) >= LEAST_FRAMES]
     if isinstance(wanted, float | int):
-        order = sorted(usable, key=lambda n: derive_seed("held out", seed, _plain(metadata.clips[n].name)))
-        # one clip alone is trained on; of two or more at least one is kept aside when any is wanted
-        count = min(math.ceil(len(usable) * wanted), max(0, len(usable) - 1)) if wanted < 1 else len(usable)
-        aside = set(order[:count])
+        aside = _share(metadata, usable, wanted, seed=seed)
     else:
         by_name = {_plain(clip.name): number for number, clip in enumerate(metadata.clips)}
         missing = [name for name in wanted if _plain(name) not in by_name]
@@ -51,6 +55,40 @@ def split_clips(metadata: Metadata, wanted: float | Sequence[str], *, seed: int)
             remedy="add clips, or lower validation_clips",
         )
     return Split(train=train, held_out=tuple(number for number in usable if number in aside))
+
+
+def speakers_of(names: Sequence[str]) -> list[str]:
+    """Whose each clip is, as far as names tell.
+
+    A name with a number at its end (`VIDEO-0001`, as preprocess writes, or `WRA_Speaker_000`) is of whom the
+    rest names. Where all clips have the same rest, or it is that of a dataset of many (`SYNTH`, `HDTF`), it
+    tells nothing, and each clip counts as a speaker.
+    """
+    plain = [_plain(name) for name in names]
+    stems = [found[1] if (found := _NUMBERED.fullmatch(name)) else name for name in plain]
+    if len(set(stems)) == 1:
+        return plain
+    return [name if stem in _MANY else stem for name, stem in zip(plain, stems, strict=True)]
+
+
+def _share(metadata: Metadata, usable: Sequence[int], wanted: float, *, seed: int) -> set[int]:
+    if wanted >= 1:
+        return set(usable)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for number, speaker in zip(
+        usable, speakers_of([metadata.clips[number].name for number in usable]), strict=True
+    ):
+        groups[speaker].append(number)
+    order = sorted(groups, key=lambda speaker: derive_seed("held out", seed, speaker))
+    # one speaker alone is trained on; of two or more at least one is kept aside when any is wanted
+    room = min(math.ceil(len(usable) * wanted), max(0, len(usable) - 1))
+    if len(groups) < 2 or room == 0:
+        return set()
+    aside: set[int] = set()
+    for speaker in order:
+        if len(aside) + len(groups[speaker]) <= room:
+            aside.update(groups[speaker])
+    return aside or set(groups[min(order, key=lambda speaker: len(groups[speaker]))])
 
 
 def validation_draws(
