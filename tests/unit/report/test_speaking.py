@@ -35,7 +35,9 @@ def watched(folder: Path, name: str, correlation: float) -> Watched:
 @pytest.fixture
 def result(tmp_path: Path) -> DemoResult:
     rows = {
-        "ours": Figures(name="ours", correlation=0.91, offset=0, articulation=0.9),
+        "ours": Figures(
+            name="ours", correlation=0.91, offset=0, articulation=0.9, sync_offset=-3, sync_confidence=0.47
+        ),
         "silence": Figures(name="silence", leak=0.02),
         "shuffled audio": Figures(name="shuffled audio", correlation=0.31),
     }
@@ -60,6 +62,9 @@ def test_the_page_holds_its_videos_and_says_what_was_missed(result: DemoResult, 
     # the second video's correlation, and foreign sound that fits too well
     assert text.count('class="missed"') == 2
     assert "0.92" in text
+    # what the SyncNet says, for the row that it judged
+    assert "<td>-3</td><td>0.47</td></tr>" in text
+    assert text.count("SyncNet, ") == 2
     assert "<script>" in text
 
 

@@ -98,6 +98,7 @@ def _score(
 ) -> Score:
     from talent_factory.lipsync.data.open import ClipSettings, open_clips
     from talent_factory.lipsync.score.rows import read_subjects, score_actor
+    from talent_factory.lipsync.sync.network import EMBEDDED, load_syncnet
 
     settings = ClipSettings(
         local=places.unseen,
@@ -110,7 +111,8 @@ def _score(
         subjects = read_subjects(clips, range(len(clips.metadata.clips)), root=places.unseen)
     finally:
         clips.close()
-    return score_actor(speaker, subjects, reporter=reporter, stop=stop)
+    network = load_syncnet(EMBEDDED)
+    return score_actor(speaker, subjects, network=network, reporter=reporter, stop=stop)
 
 
 class _Clock:
