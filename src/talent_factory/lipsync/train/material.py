@@ -13,6 +13,7 @@ import torch
 
 from talent_factory.core.errors import ClipError, ConfigError
 from talent_factory.core.events import Reporter
+from talent_factory.core.stop import StopSignal
 from talent_factory.lipsync.audio.conditioner import AudioConditioner
 from talent_factory.lipsync.batch import Batch
 from talent_factory.lipsync.codec import open_codec
@@ -165,8 +166,12 @@ class _Closing:
             close()
 
 
-def open_material(config: LipsyncConfig, device: torch.device, *, reporter: Reporter) -> Material:
+def open_material(
+    config: LipsyncConfig, device: torch.device, *, reporter: Reporter, stop: StopSignal
+) -> Material:
     """Open the clips and make the plan; says how often small clips are repeated.
+
+    `stop` ends the waiting for a far place, now and in every batch.
 
     Raises:
         ClipError: the frames have another size, or the metadata holds no clip to train on. FileError,
@@ -184,7 +189,7 @@ def open_material(config: LipsyncConfig, device: torch.device, *, reporter: Repo
         cache=cache,
         cache_bytes=int(data.cache_gb * 2**30),
     )
-    clips = open_clips(settings, reporter=reporter)
+    clips = open_clips(settings, reporter=reporter, stop=stop)
     metadata = clips.metadata
     if metadata.image_size is not None and metadata.image_size != data.image_size:
         clips.close()
@@ -195,7 +200,7 @@ def open_material(config: LipsyncConfig, device: torch.device, *, reporter: Repo
         )
     codec = open_codec(config.model.vae_pretrained_model_name_or_path, device=str(device))
     split = split_clips(metadata, data.validation_clips, seed=train.seed)
-    energies = clip_energies(clips, cache, reporter=reporter) if _hears_energies(config) else None
+    energies = clip_energies(clips, cache, reporter=reporter, stop=stop) if _hears_energies(config) else None
     plan = SamplePlan(
         train.seed,
         lengths_of(metadata.clips),

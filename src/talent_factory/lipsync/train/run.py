@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from talent_factory.core.errors import Cancelled
+from talent_factory.core.errors import Cancelled, StorageError
 from talent_factory.core.events import EventLog, Fanout, Reporter, SilentReporter
 from talent_factory.core.records import Record
 from talent_factory.core.stop import StopSignal
@@ -49,10 +49,10 @@ def train(
         WorkspaceBusy: another process trains there.
     """
     began = time.monotonic()
-    told = reporter or SilentReporter()
-    with open_session(config, reporter=told) as session:
+    told, stop = reporter or SilentReporter(), stop or StopSignal()
+    with open_session(config, reporter=told, stop=stop) as session:
         if not session.first:
-            return _Loop(session, SilentReporter(), stop or StopSignal()).run(began)
+            return _Loop(session, SilentReporter(), stop).run(began)
         run = session.run
         run.mkdir(parents=True, exist_ok=True)
         project = config.train.wandb_project if config.train.wandb_enabled else None
@@ -63,7 +63,7 @@ def train(
         ):
             session.write_record()
             ears = Fanout(told, EventLog(run / "events.jsonl"), curves, wandb)
-            return _Loop(session, ears, stop or StopSignal()).run(began)
+            return _Loop(session, ears, stop).run(began)
 
 
 @dataclass
@@ -119,7 +119,7 @@ class _Loop:
         pace, config = self._engine.pace, self._session.config
         for piece in range(samples // pace.wide, pace.pieces):
             self._stop_here(step, piece)
-            self._engine.piece(feed(step, piece), step=step, piece=piece)
+            self._engine.piece(self._fed(feed, step, piece), step=step, piece=piece)
             done = step * pace.samples + (piece + 1) * pace.wide
             note = "" if self._progress.loss is None else f"step {step} loss {self._progress.loss:.4f}"
             self._reporter.progress("train", done, self._total * pace.samples, unit="sample", note=note)
@@ -133,6 +133,16 @@ class _Loop:
             self._saver.log.append(step + 1, values)
         self._reporter.event("step", step=step + 1, **values)
 
+    def _fed(self, feed: Callable[[int, int], Batch], step: int, piece: int) -> Batch:
+        """The batch of a piece; where the clips cannot be reached any more, what is done is saved."""
+        try:
+            return feed(step, piece)
+        except (Cancelled, StorageError):
+            # of several processes the others may be elsewhere: they go back to the last checkpoint
+            if self._engine.pace.processes == 1:
+                self._save_between(Place(step, piece * self._engine.pace.wide))
+            raise
+
     def _stop_here(self, step: int, piece: int) -> None:
         """Save and leave when someone asked to; several processes agree on where, now and then."""
         pace = self._engine.pace
@@ -141,12 +151,15 @@ class _Loop:
         if not self._session.anyone(self._stop.requested):
             return
         place = Place(step, piece * pace.wide)
-        if place != self._saved and place != Place():
-            self._save(place)
+        self._save_between(place)
         raise Cancelled(
             f"stopped after step {step}" + (f" and {place.samples} samples of the next" if piece else ""),
             remedy=f"talent lipsync resume {self._session.run}",
         )
+
+    def _save_between(self, place: Place) -> None:
+        if place not in (self._saved, Place()):
+            self._save(place)
 
     def _save(self, place: Place) -> None:
         path = self._saver.save(place)

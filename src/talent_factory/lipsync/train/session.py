@@ -16,6 +16,7 @@ from talent_factory.core.errors import ConfigError, UsageError
 from talent_factory.core.events import Reporter
 from talent_factory.core.records import Record, read_record, write_record
 from talent_factory.core.seeds import derive_seed
+from talent_factory.core.stop import StopSignal
 from talent_factory.lipsync.actor import ActorCard
 from talent_factory.lipsync.batch import Batch
 from talent_factory.lipsync.config import FREE_KEYS, LipsyncConfig
@@ -102,7 +103,7 @@ def read_run(run: Path) -> RunRecord:
 
 
 @contextmanager
-def open_session(config: LipsyncConfig, *, reporter: Reporter) -> Iterator[Session]:
+def open_session(config: LipsyncConfig, *, reporter: Reporter, stop: StopSignal) -> Iterator[Session]:
     """Everything ready to train; threads, files and processes are given back at the end.
 
     Raises ConfigError, UsageError, ResumeRefused and what opening clips, codec and weights raises.
@@ -116,7 +117,7 @@ def open_session(config: LipsyncConfig, *, reporter: Reporter) -> Iterator[Sessi
         stack.enter_context(reproducible(torch.get_num_threads(), exact=exact))
         accelerator = stack.enter_context(_accelerator(config, device, reporter))
         pace = make_pace(config, processes=accelerator.num_processes, rank=accelerator.process_index)
-        material = open_material(config, accelerator.device, reporter=reporter)
+        material = open_material(config, accelerator.device, reporter=reporter, stop=stop)
         stack.callback(material.close)
         engine = _make_engine(config, accelerator, material, pace, state)
         machine = this_machine(device).model_dump(mode="json")
