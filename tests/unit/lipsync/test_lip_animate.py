@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from talent_factory.core.errors import ClipError, FileError, UsageError
 from talent_factory.lipsync.actor import ActorCard, save_actor
 from talent_factory.lipsync.animate.ahead import ahead
-from talent_factory.lipsync.animate.blend import face_alpha, match_colours
+from talent_factory.lipsync.animate.blend import changed, face_alpha, match_colours
 from talent_factory.lipsync.animate.ear import Ear
 from talent_factory.lipsync.animate.faces import find_alignments
 from talent_factory.lipsync.animate.film import Film, Still
@@ -392,3 +392,14 @@ def test_errors_of_the_other_thread_arrive_and_leaving_early_ends_it() -> None:
     endless = ahead(iter(int, 1), depth=1)
     assert next(endless) == 0
     endless.close()  # type: ignore[attr-defined]
+
+
+def test_what_did_not_change_keeps_the_pixels_of_the_picture() -> None:
+    true = np.full((64, 64, 3), 120, np.uint8)
+    made = true + np.uint8(2)
+    assert changed(made, true).max() == 0
+    made[44:50, 26:38] = 40
+    shown = changed(made, true)
+    assert shown[44:50, 26:38].min() > 0.99
+    assert shown[:36].max() == 0
+    assert np.abs(np.diff(shown, axis=1)).max() < 0.5

@@ -17,6 +17,10 @@ _MARGIN = 0.02
 _REACH = (0.43, 0.97)
 # How far colours may be moved: more is no difference of light but another picture.
 _SHIFT = 40.0
+# Two pictures look alike up to so many levels of 255, and are others from so many on; what is looked at and
+# what belongs to a change, as shares of the side.
+_ALIKE, _OTHER = 3.0, 10.0
+_LOOK, _AROUND = 0.015, 0.04
 _WIDTHS = ((0.05, 1.0), (0.12, 0.1), (0.35, 0.01))
 """Deviations of the smoothing, as shares of the side, and what each counts: the nearest rim decides."""
 
@@ -66,6 +70,19 @@ def match_colours(made: NDArray[Any], true: NDArray[Any], mask: FaceMask) -> NDA
     moved = np.clip(np.rint(made.astype(np.float32) + field), 0, 255)
     found: NDArray[np.uint8] = moved.astype(np.uint8)
     return found
+
+
+def changed(made: NDArray[Any], true: NDArray[Any]) -> NDArray[np.float32]:
+    """(S, S) float32, 1 where `made` shows something else than `true` and around it, 0 where they look alike.
+
+    Where nothing changed the picture keeps its own pixels, sharper than any made at the network's size.
+    """
+    size = made.shape[0]
+    apart = np.abs(made.astype(np.float32) - true).max(axis=2)
+    share = np.clip((_blurred(apart, _LOOK * size) - _ALIKE) / (_OTHER - _ALIKE), 0.0, 1.0)
+    width = max(3, round(2 * _AROUND * size)) | 1
+    round_ = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    return np.asarray(_blurred(cv2.dilate(share, round_), _LOOK * size), np.float32)
 
 
 def _blurred(picture: NDArray[Any], deviation: float) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from talent_factory.lipsync.animate.blend import face_alpha, match_colours
+from talent_factory.lipsync.animate.blend import changed, face_alpha, match_colours
 from talent_factory.lipsync.animate.faces import Found
 from talent_factory.lipsync.animate.film import Source
 from talent_factory.lipsync.animate.speaker import BATCH, Face, Speaker
@@ -67,7 +67,8 @@ class Stage:
         if made is None or cut is None:
             return shot.image
         true = crop(shot.image, cut, self._size)
-        return np.asarray(paste(shot.image, match_colours(made, true, self._mask), cut, self._alpha))
+        matched = match_colours(made, true, self._mask)
+        return np.asarray(paste(shot.image, matched, cut, self._alpha * changed(matched, true)))
 
     def _pairs(self, shots: Sequence[Shot]) -> list[tuple[Face, Face]]:
         wanted = {shot.index: shot.image for shot in shots if shot.index not in self._faces}

@@ -112,7 +112,8 @@ def paste(image: NDArray[Any], face: NDArray[Any], alignment: Alignment, alpha: 
     made, weight = _shrunk(face, alpha.astype(np.float32), alignment.side)
     back = _to_square(alignment, made.shape[0], first, above)
     area, flags = (last - first, below - above), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    laid = cv2.warpAffine(made, back, area, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    smooth = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    laid = cv2.warpAffine(made, back, area, flags=smooth, borderMode=cv2.BORDER_REPLICATE)
     share = cv2.warpAffine(weight, back, area, flags=flags, borderMode=cv2.BORDER_CONSTANT)[..., None]
     under = image[above:below, first:last].astype(np.float32)
     mixed = under + share * (laid.astype(np.float32) - under)
