@@ -44,6 +44,7 @@ def run_demo(
     from talent_factory.lipsync.animate.speaker import open_speaker
     from talent_factory.lipsync.demo.sentence import say_sentence
     from talent_factory.lipsync.synth.clips import draw_clips
+    from talent_factory.training.devices import usable_cores
 
     told, places, size = reporter or SilentReporter(), Places(root=root), QUICK if quick else FULL
     root.mkdir(parents=True, exist_ok=True)
@@ -51,8 +52,11 @@ def run_demo(
         config = recipe(places, size)
         clock = _Clock(root / _TIMES)
         with clock.stage("draw clips"):
-            draw_clips(places.clips, train_order(config, size), reporter=told, stop=stop)
-            draw_clips(places.unseen, unseen_order(config, size), reporter=told, stop=stop)
+            for folder, order in (
+                (places.clips, train_order(config, size)),
+                (places.unseen, unseen_order(config, size)),
+            ):
+                draw_clips(folder, order, workers=usable_cores(), reporter=told, stop=stop)
         with clock.stage("train"):
             _train(config, told, stop)
         speaker = open_speaker(places.run)
