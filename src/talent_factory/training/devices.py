@@ -110,7 +110,7 @@ def _cuda() -> DeviceFacts:
         name=name,
         memory=int(total),
         free=int(free),
-        cores=_cores(),
+        cores=usable_cores(),
         bf16=capability >= (8, 0),
         fp8=capability >= (8, 9),
         peak_flops=known_flops(name),
@@ -131,7 +131,7 @@ def _mps() -> DeviceFacts:
         # the system lets a GPU have about three quarters of the memory that it shares with all else
         memory=int(memory.total * 0.75),
         free=int(min(memory.available, memory.total * 0.75)),
-        cores=_cores(),
+        cores=usable_cores(),
         bf16=True,
     )
 
@@ -143,10 +143,10 @@ def _cpu() -> DeviceFacts:
     limit = _container_limit()
     return DeviceFacts(
         kind="cpu",
-        name=f"{_cores()} CPU cores",
+        name=f"{usable_cores()} CPU cores",
         memory=min(int(memory.total), limit),
         free=min(int(memory.available), limit),
-        cores=_cores(),
+        cores=usable_cores(),
         bf16=_native_bf16(),
     )
 
