@@ -21,7 +21,7 @@ from talent_factory.lipsync.animate.ear import Ear
 from talent_factory.lipsync.animate.faces import find_alignments
 from talent_factory.lipsync.animate.film import Film, Still
 from talent_factory.lipsync.animate.gate import gate_of, loud_rows
-from talent_factory.lipsync.animate.mux import AUDIO_RATE, movie, read_origin, read_sound
+from talent_factory.lipsync.animate.mux import AUDIO_RATE, movie, read_origin
 from talent_factory.lipsync.animate.perform import Wish, animate, parse_box, parse_rate
 from talent_factory.lipsync.animate.speaker import Speaker, open_speaker
 from talent_factory.lipsync.animate.stage import Stage
@@ -35,7 +35,7 @@ from talent_factory.lipsync.animate.timeline import (
 )
 from talent_factory.lipsync.audio.conditioner import AudioConditioner
 from talent_factory.lipsync.audio.features import MelExtractor
-from talent_factory.lipsync.audio.wave import write_wave
+from talent_factory.lipsync.audio.wave import read_wave, write_wave
 from talent_factory.lipsync.codec import open_codec
 from talent_factory.lipsync.masks import FaceMask
 from talent_factory.lipsync.models.unet import build_unet
@@ -234,7 +234,7 @@ def test_sound_comes_back_where_it_was(tmp_path: Path) -> None:
         for k in range(25):
             out.show(np.full((64, 64, 3), k * 5, np.uint8))
             out.hear(sound[k * 1920 : (k + 1) * 1920])
-    back = read_sound(path)[: len(sound)]
+    back = read_wave(path, rate=AUDIO_RATE)[: len(sound)]
     spectrum = np.fft.rfft(back, 2 * AUDIO_RATE) * np.conj(np.fft.rfft(sound, 2 * AUDIO_RATE))
     lag = int(np.argmax(np.fft.irfft(spectrum)))
     assert min(lag, 2 * AUDIO_RATE - lag) <= 2  # samples

@@ -63,6 +63,15 @@ def test_a_track_that_begins_late_is_silent_before(tmp_path: Path) -> None:
     assert abs(_offset(sound, back) - SR // 2) <= 16
 
 
+@pytest.mark.parametrize("late", [0.0, 0.5])
+def test_every_rate_counts_from_one_origin(tmp_path: Path, late: float) -> None:
+    """The sound track of a video and the features of its mouth are read at two rates."""
+    _encode(tmp_path / "a.mkv", babble(2 * SR), {"mkv": "pcm_s16le"}, late=late, gap=(1.0, 1.2))
+    slow, fast = read_wave(tmp_path / "a.mkv"), read_wave(tmp_path / "a.mkv", rate=3 * SR)
+    assert abs(len(fast) - 3 * len(slow)) <= 64
+    assert abs(_offset(slow, fast[1::3])) <= 1
+
+
 def test_a_gap_is_silence_and_shifts_nothing(tmp_path: Path) -> None:
     sound = babble(3 * SR)
     _encode(tmp_path / "a.mkv", sound, {"mkv": "pcm_s16le"}, gap=(1.0, 1.5))

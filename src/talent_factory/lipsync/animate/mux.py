@@ -91,26 +91,6 @@ def movie(
             raise FileError(f"{target} cannot be written: {reason}", remedy="name another --out") from error
 
 
-def read_sound(path: Path) -> NDArray[np.float32]:
-    """The sound of any file as mono float32 at AUDIO_RATE, for the sound track; raises FileError."""
-    av = av_library()
-    pieces = []
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise FileError(f"{path} holds no sound", remedy="name a file with speech")
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=AUDIO_RATE)
-            for frame in container.decode(audio=0):
-                pieces += [part.to_ndarray()[0] for part in resampler.resample(frame)]
-            pieces += [part.to_ndarray()[0] for part in resampler.resample(None)]
-    except FileNotFoundError:
-        raise FileError(f"{path} does not exist", remedy="check the path") from None
-    except (av.error.FFmpegError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FileError(f"{path} is no readable sound: {reason}", remedy="give a wav") from None
-    return np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, np.float32)
-
-
 def read_origin(path: Path) -> dict[str, Any] | None:
     """What an mp4 of ours says of its origin; None where it says nothing."""
     av = av_library()

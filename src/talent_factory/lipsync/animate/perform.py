@@ -22,7 +22,7 @@ from talent_factory.lipsync.animate.ahead import ahead
 from talent_factory.lipsync.animate.drawn import DrawnDetector, FirstOf
 from talent_factory.lipsync.animate.faces import find_alignments
 from talent_factory.lipsync.animate.film import Film, Source, open_still
-from talent_factory.lipsync.animate.mux import AUDIO_RATE, movie, read_sound
+from talent_factory.lipsync.animate.mux import AUDIO_RATE, movie
 from talent_factory.lipsync.animate.speaker import Speaker
 from talent_factory.lipsync.animate.stage import Stage
 from talent_factory.lipsync.animate.stream import Stream, pieces_of
@@ -91,7 +91,7 @@ def animate(
     # a listener that looks ahead has to hear the whole at once
     piece = _PIECE_SECONDS if hasattr(speaker.extractor, "memory") else float(_LONGEST)
     items = ahead(stream.made(pieces_of(wave, seconds=piece)), depth=16)
-    sound = read_sound(wish.audio)
+    sound = read_wave(wish.audio, rate=AUDIO_RATE)
     first = source.frame(0)
     height, width = first.shape[:2]
     without = done = 0

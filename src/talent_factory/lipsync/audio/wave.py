@@ -17,13 +17,13 @@ from talent_factory.core.files import write_bytes
 RATE = 16_000
 
 # Time stamps of compressed sound are rounded; only a gap that can be heard is filled.
-_GAP = RATE // 50
+_GAP_SECONDS = 0.02
 # Ten hours: a broken time stamp must not ask for all memory.
-_LONGEST = 10 * 3600 * RATE
+_LONGEST_SECONDS = 10 * 3600
 
 
-def read_wave(path: str | Path) -> NDArray[np.float32]:
-    """The first sound track of a file: (N,) float32 mono at 16 kHz in [-1, 1].
+def read_wave(path: str | Path, *, rate: int = RATE) -> NDArray[np.float32]:
+    """The first sound track of a file: (N,) float32 mono at `rate` samples a second, in [-1, 1].
 
     Sample 0 stands at time 0 of the container (`origin_of`), as its pictures count it: what a track begins
     earlier is cut, what it begins later, and gaps in it, are silence. Raises ClipError for a file that is
@@ -40,7 +40,7 @@ def read_wave(path: str | Path) -> NDArray[np.float32]:
         with av.open(str(path), metadata_errors="ignore") as container:
             if not container.streams.audio:
                 raise ClipError(f"{path} has no sound", remedy=remedy)
-            return _decoded(container, av)
+            return _decoded(container, rate, av)
     except (av.FFmpegError, ValueError) as error:
         raise ClipError(f"the sound of {path} cannot be read: {error}", remedy=remedy) from error
 
@@ -68,10 +68,10 @@ def write_wave(path: str | Path, samples: NDArray[Any], *, rate: int = RATE) -> 
 class _Run:
     """Sound without a gap: where it begins, in samples, and what the resampler made of it so far."""
 
-    def __init__(self, place: int, av: Any) -> None:
+    def __init__(self, place: int, rate: int, av: Any) -> None:
         self.place = place
         self.seconds = 0.0
-        self._resampler = av.AudioResampler(format="fltp", rate=RATE)
+        self._resampler = av.AudioResampler(format="fltp", rate=rate)
         self._pieces: list[NDArray[np.float32]] = []
 
     def take(self, frame: Any) -> None:
@@ -85,29 +85,29 @@ class _Run:
         return np.concatenate([*self._pieces, np.zeros(0, np.float32)])
 
 
-def _runs(container: Any, av: Any) -> Iterator[_Run]:
+def _runs(container: Any, rate: int, av: Any) -> Iterator[_Run]:
     origin, run = origin_of(container), None
     for frame in container.decode(container.streams.audio[0]):
-        place = None if frame.pts is None else round((float(frame.pts * frame.time_base) - origin) * RATE)
-        if place is not None and place > _LONGEST:
+        place = None if frame.pts is None else round((float(frame.pts * frame.time_base) - origin) * rate)
+        if place is not None and place > _LONGEST_SECONDS * rate:
             raise ClipError(
-                f"{container.name} jumps to {place / RATE:.0f} s of sound",
+                f"{container.name} jumps to {place / rate:.0f} s of sound",
                 remedy="cut the file into pieces below ten hours, or write its time stamps anew",
             )
-        if run and place is not None and place - run.place - run.seconds * RATE > _GAP:
+        if run and place is not None and place - run.place > (run.seconds + _GAP_SECONDS) * rate:
             run.take(None)
             yield run
             run = None
-        run = run or _Run(place or 0, av)
+        run = run or _Run(place or 0, rate, av)
         run.take(frame)
     if run:
         run.take(None)
         yield run
 
 
-def _decoded(container: Any, av: Any) -> NDArray[np.float32]:
+def _decoded(container: Any, rate: int, av: Any) -> NDArray[np.float32]:
     answer = np.zeros(0, np.float32)
-    for run in _runs(container, av):
+    for run in _runs(container, rate, av):
         sound = run.samples()[max(0, -run.place) :]
         gap = max(0, run.place) - len(answer)
         # runs that overlap by a rounded time stamp are joined
