@@ -63,7 +63,7 @@ docs: $(STAMP)  ## Write the pages of docs/ that are made from the code
 	$(BIN)/python -m talent_factory.cli.reference --write docs
 
 bench: $(STAMP)  ## Measure the figures of benchmarks/README.md again
-	set -e; for script in startup kits_index hostile demo likeness mixing mix_pairs render_speed service casting cast_memory train_speed resume_kills choice; do echo "== $$script"; $(BIN)/python benchmarks/$$script.py; done
+	set -e; for script in startup kits_index hostile demo likeness mixing mix_pairs render_speed service casting cast_memory train_speed resume_kills choice lipsync_demo lipsync_kills lipsync_loader lipsync_cost; do echo "== $$script"; $(BIN)/python benchmarks/$$script.py; done
 
 clean:  ## Remove what can be made again: caches, builds and the demo workspace
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO_WORKSPACE) src/*.egg-info

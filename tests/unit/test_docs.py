@@ -20,6 +20,7 @@ from talent_factory.cli.app import app
 from talent_factory.core import errors
 from talent_factory.core.workspace import Workspace
 from talent_factory.kits.findings import CODES
+from talent_factory.lipsync.config_files import PARTS
 from talent_factory.training.config import TrainConfig, load_train_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +89,7 @@ def test_every_command_of_the_readme_is_one(line: str) -> None:
     resolve(shlex.split(line)[1:])
 
 
-GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("kits", "foundry", "service")]
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("kits", "foundry", "lipsync", "service")]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,19 @@ def test_every_key_of_a_config_is_documented() -> None:
         assert field.description, f"{name} has no description"
         row = next((line for line in page.splitlines() if line.startswith(f"| `{name}`")), "")
         assert field.description in row, f"docs/config.md says nothing of {name}"
+
+
+def test_every_key_of_a_lip_sync_training_is_documented() -> None:
+    page = (ROOT / "docs" / "lipsync-config.md").read_text("utf-8")
+    shipped = sorted((ROOT / "configs" / "lipsync").glob("*.yaml"))
+    assert {path.stem for path in shipped} == set(PARTS)
+    for part, record in PARTS.items():
+        section = page.split(f"\n## {part}.yaml\n", 1)[1].split("\n## ", 1)[0]
+        for name, field in record.model_fields.items():
+            key = field.alias or name
+            assert field.description, f"{part}.{name} has no description"
+            row = next((line for line in section.splitlines() if line.startswith(f"| `{key}`")), "")
+            assert " ".join(field.description.split()) in row, f"docs/lipsync-config.md says nothing of {part}.{key}"
 
 
 def test_every_finding_and_every_error_is_documented() -> None:

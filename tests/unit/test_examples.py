@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline_maker import write_recipe
 from servers.replicate import TOKEN, Behaviour, FakeReplicate
@@ -17,6 +19,10 @@ from service_maker import IDENTITY, make_workspace, serving
 from talent_factory.datagen.access import BASE_VARIABLES, KEY_VARIABLES
 from talent_factory.datagen.generator import ActorExtras
 from talent_factory.datagen.setting import Extras
+from talent_factory.lipsync.actor import ActorCard, save_actor
+from talent_factory.lipsync.audio.wave import write_wave
+from talent_factory.lipsync.codec import open_codec
+from talent_factory.lipsync.models.unet import build_unet
 from talent_factory.providers.catalog import provider_names
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -131,3 +137,31 @@ def test_a_program_on_the_public_face_passes_a_strict_type_check(tmp_path: Path)
         command, env={**os.environ, "MYPYPATH": str(SOURCE)}, cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_the_live_example_speaks_while_sound_arrives(tmp_path: Path) -> None:
+    config = {
+        "sample_size": 4, "block_out_channels": [16, 16], "layers_per_block": 1, "attention_head_dim": 2,
+        "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "norm_num_groups": 4,
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "cross_attention_dim": 384,
+    }  # fmt: skip
+    card = ActorCard(
+        image_size=32, codec="dct8", codec_id="dct8", extractor="mel", extractor_id="mel-1", audio_left=2,
+        audio_right=2,
+    )  # fmt: skip
+    save_actor(tmp_path / "actor", build_unet(config, open_codec("dct8")), card)
+    Image.new("RGB", (80, 96), (200, 160, 120)).save(tmp_path / "face.png")
+    write_wave(tmp_path / "hello.wav", np.sin(np.arange(16000) / 20).astype(np.float32) * 0.3)
+    words = ("--model", "actor", "--image", "face.png", "--audio", "hello.wav", "--detector", "center")
+    done = run_example("speak_live.py", *words, "--piece", "0.25", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "25 frames in frames"
+    # 80 ms behind: of what was heard, all but the last two frames are shown
+    assert lines[1] == "0.50 s heard, 0.40 s shown"
+    assert len(list((tmp_path / "frames").glob("*.png"))) == 25
+    without = run_example("speak_live.py", *words[2:], "--model", "nowhere", folder=tmp_path)
+    assert without.returncode == 1
+    assert "holds no speaking actor" in without.stderr
+    assert "Traceback" not in without.stderr

@@ -1,4 +1,4 @@
-"""The generated pages on what users write and read: the keys of a config, the findings about kits."""
+"""The generated pages on what users write and read: the keys of configs, the findings about kits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,28 @@ one.
 A `*` marks keys that change no number of the training: a stopped run may go on with other values of them. A
 change of any other key is refused on resume, key by key.
 """
+
+_LIPSYNC_HEAD = """# Lip-sync configs
+
+Written by `make docs` from the code that reads them; `make check` fails when it is out of date.
+`talent lipsync train --config FOLDER` reads four files in FOLDER, such as those in
+[configs/lipsync](../configs/lipsync): `data.yaml`, `train.yaml`, `model.yaml` and `optimizer.yaml`. All four must be
+there; every key may be left out. A key that is not in these tables is refused, and the error names the nearest one
+or the file it belongs into. `--set KEY=VALUE` changes one key, also written `FILE.KEY=VALUE`, as in
+`--set train.seed=3`.
+
+A `*` marks keys that `talent lipsync resume` may write differently: they move no number, or what they mean is
+compared itself, as the samples of a step (`train_batch_size` times `gradient_accumulation_steps`), the codec and the
+mask are. A change of any other key is refused.
+"""
+
+_LIPSYNC_FILES = {
+    "data": "Where the clips lie and where the run goes.",
+    "train": "How long, how exactly, and what is minimised. Lengths are in frames of 40 ms, weights of losses have "
+    "no unit.",
+    "model": "Which network, which codec, and where the weights start.",
+    "optimizer": "AdamW and the course of its rate; the schedule counts optimizer steps.",
+}
 
 _FINDINGS_HEAD = """# Findings about Talent Kits
 
@@ -53,6 +75,25 @@ def config_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+def lipsync_config_page() -> str:
+    """All keys of the four files of a lip-sync training as Markdown tables."""
+    from talent_factory.lipsync.config import FREE_KEYS
+    from talent_factory.lipsync.config_files import PARTS
+
+    pages = [_LIPSYNC_HEAD]
+    for part, about in _LIPSYNC_FILES.items():
+        schema = PARTS[part].model_json_schema()
+        aliases = {name: field.alias or name for name, field in PARTS[part].model_fields.items()}
+        free = frozenset(aliases[name] for name in FREE_KEYS[part])
+        pages += [f"## {part}.yaml\n", f"{about}\n", *_table(schema["properties"], free), ""]
+        for name, field in schema["properties"].items():
+            if "$ref" in field:
+                group = schema["$defs"][field["$ref"].rpartition("/")[2]]
+                pages += [f"### Group `{name}`\n", f"{_meaning(field)} Written `{name}: {{key: value}}`.\n"]
+                pages += [*_table(group["properties"], frozenset()), ""]
+    return "\n".join(pages)
+
+
 def _table(fields: Mapping[str, Any], neutral: frozenset[str]) -> list[str]:
     """Keys that need not be given, one a row."""
     return [
@@ -84,7 +125,7 @@ def _explained(field: Mapping[str, Any], groups: Mapping[str, Any]) -> Mapping[s
 
 
 def _meaning(field: Mapping[str, Any]) -> str:
-    return str(field.get("description", "")).replace("|", "\\|")
+    return " ".join(str(field.get("description", "")).split()).replace("|", "\\|")
 
 
 def _default(field: Mapping[str, Any]) -> str:
@@ -126,6 +167,9 @@ def _limits(field: Mapping[str, Any]) -> Iterator[str]:
         yield f"{low:g} or more"
     if "exclusiveMinimum" in field:
         yield f"above {field['exclusiveMinimum']:g}"
+    below = field.get("exclusiveMaximum")
+    if below is not None and below < 1e6:
+        yield f"below {below:g}"
     if high is not None and low is None:
         yield f"at most {high:g}"
     if "multipleOf" in field:

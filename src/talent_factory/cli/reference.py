@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from talent_factory.cli.app import COMMANDS, app, load_command
-from talent_factory.cli.field_reference import config_page, findings_page
+from talent_factory.cli.field_reference import config_page, findings_page, lipsync_config_page
 from talent_factory.core.errors import TalentError, UsageError
 
 _HEAD = """# The `talent` command
@@ -91,6 +91,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": reference,
     "config.md": config_page,
     "findings.md": findings_page,
+    "lipsync-config.md": lipsync_config_page,
 }
 
 
