@@ -48,6 +48,8 @@ def synth(
         size_text = f"about {document['bytes'] / 1e6:.0f} MB"  # type: ignore[operator]
         console().print(f"{order.clips} clips, {pictures} frames, {size_text} in {out}", soft_wrap=True)
         if not dry_run:
-            console().print(f"look at them: talent lipsync score {out}", soft_wrap=True)
+            changes = {"local_data_base_url": out, "metadata_url": out / "metadata.npz", "IMAGE_SIZE": size}
+            words = " ".join(f"--set {key}={value}" for key, value in changes.items())
+            console().print(f"train on them: talent lipsync train {words}", soft_wrap=True, markup=False)
 
     emit(document, as_json, human)
