@@ -21,9 +21,9 @@ _LIPSYNC_HEAD = """# Lip-sync configs
 Written by `make docs` from the code that reads them; `make check` fails when it is out of date.
 `talent lipsync train --config FOLDER` reads four files in FOLDER, such as those in
 [configs/lipsync](../configs/lipsync): `data.yaml`, `train.yaml`, `model.yaml` and `optimizer.yaml`. All four
-must be there; every key may be left out. A key that is not in these tables is refused, and the error names the
-nearest one or the file it belongs into. `--set KEY=VALUE` changes one key, also written `FILE.KEY=VALUE`, as in
-`--set train.seed=3`.
+must be there; every key may be left out. A key that is not in these tables is refused, and the error names
+the nearest one or the file it belongs into. `--set KEY=VALUE` changes one key, also written
+`FILE.KEY=VALUE`, as in `--set train.seed=3`.
 
 A `*` marks keys that `talent lipsync resume` may write differently: they move no number, or what they mean is
 compared itself, as the samples of a step (`train_batch_size` times `gradient_accumulation_steps`), the codec
@@ -32,8 +32,8 @@ and the mask are. A change of any other key is refused.
 
 _LIPSYNC_FILES = {
     "data": "Where the clips lie and where the run goes.",
-    "train": "How long, how exactly, and what is minimised. Lengths are in frames of 40 ms, weights of losses "
-    "have no unit.",
+    "train": "How long, how exactly, and what is minimised. Lengths are in frames of 40 ms, weights of "
+    "losses have no unit.",
     "model": "Which network, which codec, and where the weights start.",
     "optimizer": "AdamW and the course of its rate; the schedule counts optimizer steps.",
 }
