@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,18 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert json.loads(told.stdout)["frames"] == 80
     assert len(list((root / "aligned-frames" / "SYNTH-0001").glob("*.png"))) == 40
     return root
+
+
+@pytest.mark.parametrize("wanted", [None, "active"])
+def test_threads_that_wait_leave_the_processor_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str | None
+) -> None:
+    """Spinning ones took a minute for what takes three seconds, where other processes wanted the cores."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", wanted or "")
+    if wanted is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    run.invoke(app, ["lipsync", "synth", "--out", str(tmp_path / "x"), "--dry-run"])
+    assert os.environ["OMP_WAIT_POLICY"] == (wanted or "passive")
 
 
 def test_a_dry_run_draws_nothing(tmp_path: Path) -> None:

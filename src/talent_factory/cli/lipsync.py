@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from talent_factory.cli.lipsync_animate import animate
@@ -17,6 +19,16 @@ from talent_factory.cli.lipsync_train import resume, train
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train and run a talking head on clips with audio."
 )
+
+
+@app.callback()
+def _wait_asleep() -> None:
+    """Threads of small networks meet thousands of times a second; on a machine that others use, too, those
+    that wait would spin for the whole turn of somebody else. OpenMP reads this when torch is loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 app.command("synth")(synth)
 app.command("preprocess")(preprocess)
 app.command("features")(features)
