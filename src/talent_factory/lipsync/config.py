@@ -117,6 +117,8 @@ class TrainConfig(Record):
     """Share of samples without audio."""
     mouth_reference: Share = 0.5
     """Share of samples whose reference is chosen for a sound, hence a mouth, unlike the frame's own."""
+    near_reference: Share = 0.0
+    """Share of samples whose reference is near in pose with another mouth, found by looking at all frames."""
     latent_loss: Weight = 1.0
     """Weight of L1 over latents."""
     pixel_loss: Weight = 2.0

@@ -118,3 +118,32 @@ def test_windows_stay_inside_their_clip() -> None:
 def test_only_chosen_clips_are_drawn() -> None:
     clips, *_ = SamplePlan(0, LENGTHS, clips=[1, 3]).table(np.arange(500))
     assert set(clips.tolist()) == {1, 3}
+
+
+def test_references_near_in_pose_are_nearer_and_keep_another_mouth() -> None:
+    lengths = [100, 80]
+    # the head sways slowly, the mouth quickly
+    poses = [np.stack([np.sin(np.arange(n) * 0.1), np.cos(np.arange(n) * 0.1)], axis=1) for n in lengths]
+    loud = [np.sin(np.arange(n) * 2.3) for n in lengths]
+    numbers = np.arange(3000)
+
+    def apart(share: float, energies: list[np.ndarray] | None) -> tuple[float, float, int]:
+        rules = PlanRules(near_share=share, self_share=0.0, mouth_share=0.0, silent_share=0.0)
+        plan = SamplePlan(4, lengths, rules=rules, energies=energies, poses=poses)
+        clip, target, reference, *_ = plan.table(numbers)
+        rows = list(zip(clip, target, reference, strict=True))
+        pose = np.mean([np.abs(poses[c][t] - poses[c][r]).mean() for c, t, r in rows])
+        mouth = np.mean([abs(loud[c][t] - loud[c][r]) for c, t, r in rows])
+        return float(pose), float(mouth), int(np.abs(target - reference).min())
+
+    anywhere, near, heard = apart(0.0, loud), apart(1.0, None), apart(1.0, loud)
+    assert near[0] < 0.5 * anywhere[0]
+    assert heard[0] < 0.75 * anywhere[0]
+    assert heard[1] > 1.3 * near[1]
+    assert min(anywhere[2], near[2], heard[2]) > 5
+
+
+def test_poses_leave_every_other_draw_as_it_was() -> None:
+    poses = [np.zeros((n, 3)) for n in LENGTHS]
+    plain = SamplePlan(7, LENGTHS, energies=energies()).draws(np.arange(50))
+    assert SamplePlan(7, LENGTHS, energies=energies(), poses=poses).draws(np.arange(50)) == plain

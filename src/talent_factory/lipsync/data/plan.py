@@ -29,6 +29,8 @@ _BLOCK = 4096
 _STREAM = 0x4C495053
 """The last counter word of all draws, which no other part of the program uses with the same seed."""
 _CANDIDATES = 6
+_NEAR, _NEAREST = 8, 3
+"""Far frames that are compared in pose, and how many of them may be taken for their mouth."""
 _QUIET = 0.15
 """Share of a clip's frames, those of the lowest energy, that stand for a closed mouth."""
 
@@ -40,14 +42,17 @@ class PlanRules:
     `power` weighs clips by frames^power. `far`: a reference lies more than so many frames away, where the
     clip is long enough. `self_share` of samples have themselves as reference, as animate gives it;
     `mouth_share` of the others take, of six far frames, the one whose audio energy differs most (only with
-    energies). `silent_share` teaches silence to close the mouth (only with energies), `dropped_share` has no
-    audio. `window` frames from the target on belong to a sample. `epoch` is the length of the virtual epoch.
+    energies). `near_share` of the others rather take, of eight far frames, the three nearest in pose (only
+    with poses), and of these the one whose audio energy differs most. `silent_share` teaches silence to close
+    the mouth (only with energies), `dropped_share` has no audio. `window` frames from the target on belong to
+    a sample. `epoch` is the length of the virtual epoch.
     """
 
     power: float = 0.5
     far: int = 5
     self_share: float = 0.1
     mouth_share: float = 0.5
+    near_share: float = 0.0
     silent_share: float = 0.05
     dropped_share: float = 0.05
     window: int = 1
@@ -65,9 +70,11 @@ class SamplePlan:
         rules: PlanRules | None = None,
         clips: Sequence[int] | None = None,
         energies: Sequence[NDArray[Any]] | None = None,
+        poses: Sequence[NDArray[Any]] | None = None,
     ) -> None:
         """Plan over `lengths`, frames of all clips of the metadata; `clips` are those to draw from, all by
-        default. `energies` are (T,) for each clip of the metadata: how loud each frame is.
+        default. `energies` are (T,) for each clip of the metadata: how loud each frame is, `poses` (T, D)
+        how the head is held, as numbers whose mean difference is a distance.
 
         Raises:
             ConfigError: no clip is as long as the window.
@@ -90,6 +97,7 @@ class SamplePlan:
         self.epoch = self.rules.epoch or max(int(self._starts.sum()), SHORTEST_EPOCH)
         self._key = derive_seed("lipsync plan", seed)
         self._loud = _Loudness(energies, self._clips) if energies is not None else None
+        self._poses = _Poses(poses, self._clips) if poses is not None and self.rules.near_share else None
         self._block: tuple[int, list[Draw]] = (-1, [])
 
     @property
@@ -141,15 +149,18 @@ class SamplePlan:
         if self._loud is not None:
             mouth = dice[4] < rules.mouth_share
             reference = np.where(mouth, self._mouth_far(row, start, dice[6:]), reference)
+        if self._poses is not None:
+            near = dice[14] < rules.near_share
+            reference = np.where(near, self._near(row, start, dice[6:]), reference)
         reference = np.where(dice[5] < rules.self_share, start, reference)
         return self._clips[row], start, reference, silent, dropped
 
     def _dice(self, numbers: NDArray[Any]) -> NDArray[Any]:
-        """Twelve numbers in [0, 1) for each sample: (12, n) float64 of 32 bits each."""
+        """Sixteen numbers in [0, 1) for each sample: (16, n) float64 of 32 bits each."""
         low = torch.from_numpy(numbers & 0xFFFFFFFF)
         high = torch.from_numpy(numbers >> 32)
         words = []
-        for place in range(3):
+        for place in range(4):
             counter = (torch.full_like(low, place), low, high, torch.full_like(low, _STREAM))
             words += list(philox(counter, self._key))
         return torch.stack(words).numpy() * 2.0**-32
@@ -179,6 +190,32 @@ class SamplePlan:
         frames = np.stack([self._far(row, start, chance) for chance in dice[:_CANDIDATES]])
         unlike = np.abs(self._loud.of(row, frames) - self._loud.of(row, start))
         return np.asarray(np.take_along_axis(frames, unlike.argmax(0)[None], 0)[0])
+
+    def _near(self, row: NDArray[Any], start: NDArray[Any], dice: NDArray[Any]) -> NDArray[Any]:
+        """Of several far frames one of those nearest in pose, with a mouth unlike the target's."""
+        assert self._poses is not None
+        frames = np.stack([self._far(row, start, chance) for chance in dice[:_NEAR]])
+        apart = self._poses.apart(row, frames, start)
+        nearest = np.take_along_axis(frames, np.argsort(apart, axis=0, kind="stable")[:_NEAREST], 0)
+        if self._loud is None:
+            return np.asarray(nearest[0])
+        unlike = np.abs(self._loud.of(row, nearest) - self._loud.of(row, start))
+        return np.asarray(np.take_along_axis(nearest, unlike.argmax(0)[None], 0)[0])
+
+
+class _Poses:
+    """The poses of all drawn clips in one array."""
+
+    def __init__(self, poses: Sequence[NDArray[Any]], clips: NDArray[Any]) -> None:
+        chosen = [np.asarray(poses[c]) for c in clips]
+        self._first = np.cumsum([0, *map(len, chosen)])[:-1]
+        self._all = np.concatenate(chosen)
+
+    def apart(self, row: NDArray[Any], frames: NDArray[Any], start: NDArray[Any]) -> NDArray[Any]:
+        """Distances of frames (k, n) from the frames `start` (n,) of the same rows: (k, n)."""
+        own = self._all[self._first[row] + start].astype(np.float32)
+        others = (self._all[self._first[row] + one].astype(np.float32) for one in frames)
+        return np.stack([np.abs(other - own).mean(axis=1) for other in others])
 
 
 class _Loudness:

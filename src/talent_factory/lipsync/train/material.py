@@ -17,18 +17,21 @@ from talent_factory.core.stop import StopSignal
 from talent_factory.lipsync.audio.conditioner import AudioConditioner
 from talent_factory.lipsync.batch import Batch
 from talent_factory.lipsync.codec import open_codec
-from talent_factory.lipsync.config import LipsyncConfig
+from talent_factory.lipsync.config import DataConfig, LipsyncConfig
 from talent_factory.lipsync.data.latents import LatentCache
+from talent_factory.lipsync.data.loose import LooseClips
 from talent_factory.lipsync.data.metadata import content_hash
 from talent_factory.lipsync.data.open import ClipSettings, open_clips
 from talent_factory.lipsync.data.plan import PlanRules, SamplePlan, lengths_of
 from talent_factory.lipsync.data.samples import SampleSource
+from talent_factory.lipsync.data.scan import check_files
 from talent_factory.lipsync.models.unet import Canvas, canvas_of
 from talent_factory.lipsync.ports import Clips, Codec
 from talent_factory.lipsync.records import Draw, Metadata
 from talent_factory.lipsync.sync.network import SyncNet, load_syncnet
 from talent_factory.lipsync.train.energies import clip_energies
 from talent_factory.lipsync.train.engine import Pace
+from talent_factory.lipsync.train.poses import clip_poses
 from talent_factory.lipsync.train.split import Split, split_clips, validation_draws
 from talent_factory.lipsync.train.validate import SYNC_LEAST, SyncCheck
 
@@ -198,6 +201,7 @@ def open_material(
             remedy=f"--set IMAGE_SIZE={metadata.image_size}, or talent lipsync preprocess --size "
             f"{data.image_size}",
         )
+    _refuse_missing(clips, data)
     codec = open_codec(config.model.vae_pretrained_model_name_or_path, device=str(device))
     split = split_clips(metadata, data.validation_clips, seed=train.seed)
     energies = clip_energies(clips, cache, reporter=reporter, stop=stop) if _hears_energies(config) else None
@@ -207,6 +211,9 @@ def open_material(
         rules=_rules(config),
         clips=split.train,
         energies=energies,
+        poses=clip_poses(clips, config.model.mask, cache, reporter=reporter)
+        if train.near_reference
+        else None,
     )
     _tell(plan, split, metadata, reporter)
     return Material(
@@ -229,6 +236,26 @@ def open_material(
     )
 
 
+def _refuse_missing(clips: Clips, data: DataConfig) -> None:
+    """A file that this machine lacks is named now, not at the step that draws it; far ones are not asked."""
+    if data.s3_data_base_url is not None or not isinstance(clips, LooseClips):
+        return
+    problems = check_files(
+        clips.metadata,
+        Path(data.local_data_base_url or ""),
+        image_folder=data.image_folder_name,
+        audio_folder=data.audio_folder_name,
+    )
+    if problems:
+        clips.close()
+        name, problem = next(iter(problems.items()))
+        raise ClipError(
+            f"{len(problems)} of {len(clips.metadata.clips)} clips are not whole in "
+            f"{data.local_data_base_url}; {name} {problem}",
+            remedy="bring the files, or list what is whole: talent lipsync metadata --skip-broken",
+        )
+
+
 def _rules(config: LipsyncConfig) -> PlanRules:
     train = config.train
     return PlanRules(
@@ -236,6 +263,7 @@ def _rules(config: LipsyncConfig) -> PlanRules:
         far=train.far_reference,
         self_share=train.self_reference,
         mouth_share=train.mouth_reference,
+        near_share=train.near_reference,
         silent_share=train.silence,
         dropped_share=train.audio_dropout,
         window=train.frames,
