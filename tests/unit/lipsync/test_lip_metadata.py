@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servers.loopback import Exchange, Loopback
-from talent_factory.core.errors import FileError, UsageError
+from talent_factory.core.errors import FileError, TalentError, UsageError
 from talent_factory.lipsync.data.metadata import (
     content_hash,
     from_json,
@@ -220,3 +220,18 @@ def test_metadata_is_read_from_an_address(tmp_path: Path) -> None:
             read_metadata(f"{server.url}/some/other.npz")
     with pytest.raises(UsageError, match="not encrypted"):
         read_metadata("http://example.invalid/metadata.npz")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://example.invalid/metadata.npz?X-Amz-Signature=SECRET",
+        "https://example.invalid/metadata.npz#SECRET",
+        "https://someone:SECRET@example.invalid/metadata.npz",
+        "https://someone:SECRET@example.invalid/",
+    ],
+)
+def test_what_signs_an_address_is_not_repeated(address: str) -> None:
+    with pytest.raises(TalentError) as caught:
+        read_metadata(address)
+    assert "SECRET" not in caught.value.message + caught.value.remedy

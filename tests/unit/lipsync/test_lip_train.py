@@ -140,6 +140,15 @@ def test_another_training_is_not_resumed(dataset: Path, tmp_path: Path) -> None:
         train(small_config(tmp_path / "others", run, resume_from_checkpoint="latest"))
 
 
+def test_a_refused_resume_changes_nothing(dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(small_config(dataset, run, max_train_steps=1))
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(ResumeRefused):
+        train(small_config(dataset, run, max_train_steps=1, seed=5, resume_from_checkpoint="latest"))
+    assert (run / "run.json").read_bytes() == before
+
+
 def test_a_run_is_never_begun_over(dataset: Path, tmp_path: Path) -> None:
     train(small_config(dataset, tmp_path / "run", max_train_steps=1))
     with pytest.raises(UsageError, match="holds a training already") as caught:
@@ -187,6 +196,13 @@ def test_a_missing_file_stops_with_its_name(dataset: Path, tmp_path: Path) -> No
     )
     with pytest.raises(ClipError, match="HDTF-0001"):
         train(config)
+
+
+def test_a_clip_without_files_is_refused_before_the_first_step(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "aligned-frames" / "HDTF-0003").rename(dataset / "aligned-frames" / "away")
+    with pytest.raises(ClipError, match=r"1 of 3 clips are not whole .* lacks 11 files"):
+        train(small_config(dataset, tmp_path / "run"))
+    assert not (tmp_path / "run" / "latest").exists()
 
 
 def test_half_precision_on_a_processor_is_full_precision(dataset: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from talent_factory.core.errors import Cancelled, FileError, StorageError
+from talent_factory.core.errors import Cancelled, FileError, StorageError, UsageError
 from talent_factory.lipsync.data.cache import DiskCache
 from talent_factory.storage.reader import FolderReader, Reader, StorageAway, open_reader
 
@@ -37,12 +37,18 @@ def read_address(
     """The bytes at an s3:// or https:// address.
 
     Raises:
-        FileError: nothing is there, or more than `limit` bytes.
+        FileError: nothing is there, or more than `limit` bytes. UsageError: no plain address.
         StorageError: the place refuses, or does not answer for `patience_s` seconds.
     """
     folder, _, name = address.rpartition("/")
     if not name or folder.endswith("/"):
-        raise FileError(f"{address[:120]} names no file", remedy="give the address of the file itself")
+        raise FileError(f"{_shown(address)} names no file", remedy="give the address of the file itself")
+    if not address.startswith("s3:") and set(name) & set("?#"):
+        # signed addresses end soon, and what signs them would be kept in files and logs
+        raise UsageError(
+            f"the address {_shown(address)} holds a query or a fragment",
+            remedy="give a plain https address, or use s3:// with keys",
+        )
     reader = open_reader(folder, environ=environ)
     data = patiently(lambda: reader.get(name), key=name, patience_s=patience_s)
     if data is None:

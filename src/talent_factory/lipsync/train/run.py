@@ -61,7 +61,6 @@ def train(
             board(run, wanted=config.train.tensorboard_enabled) as curves,
             wandb_board(run, project=project, config=config.model_dump(mode="json")) as wandb,
         ):
-            session.write_record()
             ears = Fanout(told, EventLog(run / "events.jsonl"), curves, wandb)
             return _Loop(session, ears, stop).run(began)
 
@@ -83,13 +82,18 @@ class _Loop:
         self._saver: Saver = session.saver
         self._total = session.config.train.max_train_steps
         self._progress = _Progress()
+        self._place = Place()
         self._saved: Place | None = None
 
     def run(self, began: float) -> TrainResult:
         session = self._session
         place = self._saver.begin(session.state, reporter=self._reporter)
+        if session.first:
+            # not before the state was found to fit: a refused resume changes nothing
+            session.write_record()
         session.state = None  # gigabytes
         self._saved = place if session.resumed else None
+        self._place = place
         self._reporter.event("begin", step=place.step, steps=self._total)
         try:
             feed = session.feed(place)
@@ -97,12 +101,19 @@ class _Loop:
             while step < self._total:
                 self._step(step, samples, feed)
                 step, samples = step + 1, 0
+                self._place = Place(step)
                 # first, so that a kill between the two repeats it: looking changes nothing
                 self._validate_at(step)
                 if step % session.config.train.checkpoint_every == 0 or step == self._total:
                     self._save(Place(step))
             if self._saved != Place(self._total):
                 self._save(Place(self._total))
+        except (Cancelled, StorageError):
+            # stopped while waiting for clips, or waited in vain; of several processes the others may be
+            # elsewhere, and go back to the last checkpoint
+            if self._engine.pace.processes == 1:
+                self._save_between(self._place)
+            raise
         finally:
             self._saver.close()
         return TrainResult(
@@ -119,7 +130,8 @@ class _Loop:
         pace, config = self._engine.pace, self._session.config
         for piece in range(samples // pace.wide, pace.pieces):
             self._stop_here(step, piece)
-            self._engine.piece(self._fed(feed, step, piece), step=step, piece=piece)
+            self._engine.piece(feed(step, piece), step=step, piece=piece)
+            self._place = Place(step, (piece + 1) * pace.wide)
             done = step * pace.samples + (piece + 1) * pace.wide
             note = "" if self._progress.loss is None else f"step {step} loss {self._progress.loss:.4f}"
             self._reporter.progress("train", done, self._total * pace.samples, unit="sample", note=note)
@@ -132,16 +144,6 @@ class _Loop:
         if self._saver.log is not None:
             self._saver.log.append(step + 1, values)
         self._reporter.event("step", step=step + 1, **values)
-
-    def _fed(self, feed: Callable[[int, int], Batch], step: int, piece: int) -> Batch:
-        """The batch of a piece; where the clips cannot be reached any more, what is done is saved."""
-        try:
-            return feed(step, piece)
-        except (Cancelled, StorageError):
-            # of several processes the others may be elsewhere: they go back to the last checkpoint
-            if self._engine.pace.processes == 1:
-                self._save_between(Place(step, piece * self._engine.pace.wide))
-            raise
 
     def _stop_here(self, step: int, piece: int) -> None:
         """Save and leave when someone asked to; several processes agree on where, now and then."""
