@@ -374,7 +374,7 @@ def test_what_does_not_agree_with_training_is_refused(model: Path, speaker: Spea
     with pytest.raises(FileError, match="trained with the extractor whisper"):
         open_speaker(copy)
     save_actor(tmp_path / "later", speaker.actor.unet, speaker.card, temporal={"gate": torch.zeros(1)})
-    with pytest.raises(FileError, match="attention over time"):
+    with pytest.raises(FileError, match="temporal weights do not fit"):
         open_speaker(tmp_path / "later")
     with pytest.raises(FileError, match="cannot decode"):
         open_speaker(model, decoder="dct4")

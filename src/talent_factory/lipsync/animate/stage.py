@@ -1,4 +1,4 @@
-"""The faces of a source on stage: cut out, seen by the network once, changed, and put back."""
+"""The faces of a source on stage: cut out, seen by the network once, and put back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from talent_factory.lipsync.animate.blend import changed, face_alpha, match_colours
 from talent_factory.lipsync.animate.faces import Found
 from talent_factory.lipsync.animate.film import Source
-from talent_factory.lipsync.animate.speaker import BATCH, Face, Speaker
+from talent_factory.lipsync.animate.speaker import Face, Speaker
 from talent_factory.lipsync.animate.timeline import source_at, there_and_back
 from talent_factory.lipsync.preprocess.align import crop, paste
 
@@ -48,18 +48,9 @@ class Stage:
         index = source_at(self._source.stamps, inside + _EDGE)
         return Shot(index, self._source.frame(index))
 
-    def speak(
-        self, shots: Sequence[Shot], windows: NDArray[Any], gates: NDArray[Any]
-    ) -> list[NDArray[Any] | None]:
-        """The made face of each shot, None where its picture shows none."""
-        places = [i for i, shot in enumerate(shots) if self._alignments[shot.index] is not None]
-        made: list[NDArray[Any] | None] = [None] * len(shots)
-        for start in range(0, len(places), BATCH):
-            part = places[start : start + BATCH]
-            pairs = self._pairs([shots[i] for i in part])
-            for place, face in zip(part, self._speaker.speak(pairs, windows[part], gates[part]), strict=True):
-                made[place] = face
-        return made
+    def shows_face(self, shot: Shot) -> bool:
+        """Whether there is a face in the picture of the shot."""
+        return self._alignments[shot.index] is not None
 
     def compose(self, shot: Shot, made: NDArray[Any] | None) -> NDArray[np.uint8]:
         """The picture of the shot with the made face in place; the picture itself without one."""
@@ -70,7 +61,8 @@ class Stage:
         matched = match_colours(made, true, self._mask)
         return np.asarray(paste(shot.image, matched, cut, self._alpha * changed(matched, true)))
 
-    def _pairs(self, shots: Sequence[Shot]) -> list[tuple[Face, Face]]:
+    def pairs(self, shots: Sequence[Shot]) -> list[tuple[Face, Face]]:
+        """The face and the reference of each shot; all must show a face."""
         wanted = {shot.index: shot.image for shot in shots if shot.index not in self._faces}
         if self._reference not in self._faces and self._reference not in wanted:
             wanted[self._reference] = self._source.frame(self._reference)

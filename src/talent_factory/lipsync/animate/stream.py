@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from talent_factory.lipsync.animate.ear import Ear
+from talent_factory.lipsync.animate.flow import Flow
 from talent_factory.lipsync.animate.speaker import BATCH, Speaker
 from talent_factory.lipsync.animate.stage import Shot, Stage
 from talent_factory.lipsync.animate.timeline import RATE, frame_count, moment_of
@@ -17,12 +20,15 @@ from talent_factory.lipsync.animate.timeline import RATE, frame_count, moment_of
 # The pattern of phases of any rate that films have repeats within these many frames.
 _PATTERN = 4000
 
+Made: TypeAlias = tuple[Shot, NDArray[Any] | None]
+"""A shot and its made face, None where its picture shows none."""
+
 
 class Stream:
     """Takes mono 16 kHz sound in pieces and gives the frames that it is time for.
 
     A frame comes when the sound of the `right` frames after its own (and at least two) is there: 80 ms with
-    the usual window. `batch` frames are made at a time at most; 1 waits for none.
+    the usual window, and as many frames later as a network with attention over time sees at once.
     """
 
     def __init__(self, stage: Stage, speaker: Speaker, *, rate: Fraction = Fraction(25)) -> None:
@@ -30,6 +36,8 @@ class Stream:
         phases = {moment_of(index, rate).phase for index in range(_PATTERN)}
         self._ear = Ear(speaker.extractor, speaker.conditioner, phases=phases)
         self._next = 0
+        self._flow = Flow(speaker)
+        self._waiting: deque[Shot] = deque()
 
     def push(self, samples: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
         """Hear `samples` (N,) float32 in [-1, 1]; yields the frames (H, W, 3) uint8 that are ready."""
@@ -46,7 +54,7 @@ class Stream:
         for shot, face in self.made([wave]):
             yield self._stage.compose(shot, face)
 
-    def made(self, pieces: Iterable[NDArray[Any]]) -> Iterator[tuple[Shot, NDArray[Any] | None]]:
+    def made(self, pieces: Iterable[NDArray[Any]]) -> Iterator[Made]:
         """All frames of the sound in `pieces` as (shot, made face), for `Stage.compose` in another thread."""
         held: NDArray[Any] | None = None
         for piece in pieces:
@@ -61,7 +69,7 @@ class Stream:
         for shot, face in self._ready(ended=ended):
             yield self._stage.compose(shot, face)
 
-    def _ready(self, *, ended: bool) -> Iterator[tuple[Shot, NDArray[Any] | None]]:
+    def _ready(self, *, ended: bool) -> Iterator[Made]:
         count = frame_count(self._ear.heard, self._rate)
         while self._next < count:
             ready: list[tuple[NDArray[Any], float]] = []
@@ -76,8 +84,25 @@ class Stream:
             shots = [self._stage.shot(float(place / self._rate)) for place in places]
             self._next += len(ready)
             windows = np.stack([window for window, _ in ready])
-            faces = self._stage.speak(shots, windows, np.array([gate for _, gate in ready]))
-            yield from zip(shots, faces, strict=True)
+            yield from self._speak(shots, windows, np.array([gate for _, gate in ready]))
+        if ended:
+            yield from self._settled(self._flow.finish())
+
+    def _speak(self, shots: Sequence[Shot], windows: NDArray[Any], gates: NDArray[Any]) -> Iterator[Made]:
+        for there, run in groupby(range(len(shots)), key=lambda k: self._stage.shows_face(shots[k])):
+            part = list(run)
+            if there:
+                self._waiting.extend(shots[k] for k in part)
+                pairs = self._stage.pairs([shots[k] for k in part])
+                yield from self._settled(self._flow.push(pairs, windows[part], gates[part]))
+            else:
+                # nothing is carried over a gap: what comes after it may be another take
+                yield from self._settled(self._flow.finish())
+                yield from ((shots[k], None) for k in part)
+
+    def _settled(self, faces: NDArray[Any]) -> Iterator[Made]:
+        for face in faces:
+            yield self._waiting.popleft(), face
 
 
 def pieces_of(wave: NDArray[Any], *, seconds: float) -> Iterator[NDArray[Any]]:

@@ -159,28 +159,23 @@ def _silence(speaker: Speaker, length: int) -> NDArray[Any]:
 
 def speak(speaker: Speaker, frames: Frames, sound: NDArray[Any], *, reference: int = 0) -> Frames:
     """The frames (T, S, S, 3) as `speaker` makes them for `sound` (T, 10, 384), nothing pasted or gated."""
+    from talent_factory.lipsync.animate.flow import Flow
     from talent_factory.lipsync.animate.speaker import BATCH
 
-    listen, length = speaker.conditioner, len(frames)
+    listen, length, flow = speaker.conditioner, len(frames), Flow(speaker)
     known = speaker.look([frames[reference]])[0]
     made = []
     for start in range(0, length, BATCH):
         span = range(start, min(start + BATCH, length))
         faces = speaker.look([frames[k] for k in span])
         windows = np.stack([listen.window(sound, first=0, index=k, length=length) for k in span])
-        made.append(speaker.speak([(face, known) for face in faces], windows, np.ones(len(span), np.float32)))
-    return np.concatenate(made)
+        made.append(flow.push([(face, known) for face in faces], windows, np.ones(len(span), np.float32)))
+    return np.concatenate([*made, flow.finish()])
 
 
 def round_trip(speaker: Speaker, frames: Frames) -> Frames:
     """The frames through the codec and back: the best that any network on it could do."""
-    from talent_factory.lipsync.animate.speaker import BATCH, to_pixels
-
-    parts = []
-    for start in range(0, len(frames), BATCH):
-        faces = speaker.look(list(frames[start : start + BATCH]))
-        parts += [to_pixels(speaker.decoder.decode(face.whole)) for face in faces]
-    return np.concatenate(parts)
+    return speaker.show([face.whole for face in speaker.look(list(frames))])
 
 
 def _figures(name: str, row: _Row) -> Figures:
