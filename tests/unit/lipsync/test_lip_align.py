@@ -114,6 +114,14 @@ def test_the_cascade_finds_the_photographed_face_and_no_other() -> None:
     assert detector.find(portrait(dx=-100), near=face) == ()
 
 
+def test_a_larger_spot_does_not_win_over_the_face() -> None:
+    # the cascade also sees a face in the sleeve, and in the edge between two photographs a larger one
+    beside = np.concatenate([astronaut(), astronaut()], axis=1)
+    faces = open_detector("skimage").find(beside)
+    assert sorted(round(face.bridge[0] / 512, 1) for face in faces) == [0.4, 1.4]
+    assert len(open_detector("skimage").find(astronaut())) == 1
+
+
 def test_marks_become_a_face_that_may_lean() -> None:
     turn = math.radians(-15)
     matrix = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
