@@ -74,6 +74,10 @@ def test_a_drawing_speaks_and_the_face_is_found(tmp_path: Path, actor: Path, aud
     assert 45 <= plan["face_side"] <= 90
     made = json.loads(call(*asked).stdout)
     assert (made["frames"], made["without_face"], made["width"]) == (10, 0, 128)
+    # cups are round as well: whoever is taken for a drawing is told so
+    assert (made["detector"], made["made_side"], plan["detector"]) == ("drawn-1", 32, "drawn-1")
+    assert made["face_side"] == plan["face_side"]
+    assert "taken for a drawing" in call(*asked[:-1]).stdout
     frame = Film(out).frame(5).astype(int)
     true = cv2.imread(str(picture))[:, :, ::-1].astype(int)
     assert np.abs(frame[:50] - true[:50]).mean() < 6

@@ -136,7 +136,11 @@ def _show_dry_run(wish: Wish, model: Path, as_json: bool) -> None:
 
 def _show(made: Animated) -> None:
     pace = f"in {made.took_seconds:.1f} s ({made.frames_per_second:.1f} frames/s)"
-    lines = [f"{made.frames} frames of {made.width}x{made.height} at {made.rate:g} a second {pace}"]
+    frames = f"{made.frames} frame{'' if made.frames == 1 else 's'}"
+    lines = [f"{frames} of {made.width}x{made.height} at {made.rate:g} a second {pace}"]
+    lines.append(f"face: {made.face_side:.0f} pixels, by {made.detector}; made with {made.made_side} pixels")
+    if "drawn" in made.detector:
+        lines.append("taken for a drawing: look whether it is the face, else give its place with --box")
     if made.without_face:
         lines.append(f"{made.without_face} frames showed no face and stayed as they are")
     lines.append(f"video: {made.out}")

@@ -52,14 +52,21 @@ class FirstOf:
 
     def __init__(self, *detectors: FaceDetector, every: int = 1) -> None:
         self._detectors = detectors
-        self.id = " or ".join(detector.id for detector in detectors)
+        self._successful: list[str] = []
         self.every = every
+
+    @property
+    def id(self) -> str:
+        """Those that found a face; before that, all that are asked."""
+        return " or ".join(self._successful or [detector.id for detector in self._detectors])
 
     def find(self, image: NDArray[Any], *, index: int = 0, near: Face | None = None) -> tuple[Face, ...]:
         """What the first detector that finds anything finds."""
         for detector in self._detectors:
             found = detector.find(image, index=index, near=near)
             if found:
+                if detector.id not in self._successful:
+                    self._successful.append(detector.id)
                 return found
         return ()
 

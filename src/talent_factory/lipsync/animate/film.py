@@ -166,7 +166,9 @@ def open_still(path: Path, *, long_side: int | None = None) -> Still:
         raise FileError(f"{path} does not exist", remedy="check the path") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise FileError(f"{path} is no readable picture: {reason}", remedy="give a PNG or JPEG") from None
+        raise FileError(
+            f"{path} is no readable picture: {reason}", remedy="give a PNG or JPEG, or a video with --video"
+        ) from None
     return Still(shrunk(image, long_side))
 
 

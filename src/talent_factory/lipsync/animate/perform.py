@@ -20,7 +20,7 @@ from talent_factory.core.stop import StopSignal
 from talent_factory.lipsync.actor import read_card
 from talent_factory.lipsync.animate.ahead import ahead
 from talent_factory.lipsync.animate.drawn import DrawnDetector, FirstOf
-from talent_factory.lipsync.animate.faces import find_alignments
+from talent_factory.lipsync.animate.faces import Found, find_alignments
 from talent_factory.lipsync.animate.film import Film, Source, open_still
 from talent_factory.lipsync.animate.mux import AUDIO_RATE, movie
 from talent_factory.lipsync.animate.speaker import Speaker
@@ -57,7 +57,11 @@ class Wish:
 
 
 class Animated(Record):
-    """What was made: the file, its frames, how many showed no face and stayed as they were, and the pace."""
+    """What was made: the file, its frames, how many showed no face and stayed as they were, and the pace.
+
+    `face_side` is the side of the square that was cut out, in pixels, `made_side` that of the made faces:
+    where it is much smaller, the mouth is coarser than its picture. `detector` found the face.
+    """
 
     out: Path
     width: int
@@ -70,6 +74,9 @@ class Animated(Record):
     frames_per_second: float
     model: str
     step: int
+    detector: str
+    face_side: float
+    made_side: int
 
 
 def animate(
@@ -83,7 +90,8 @@ def animate(
     report = reporter or SilentReporter()
     wave = hear(wish.audio)
     source = open_source(wish)
-    alignments = find_alignments(source, detector_of(wish), shift=wish.shift, reporter=report)
+    detector = detector_of(wish)
+    alignments = find_alignments(source, detector, shift=wish.shift, reporter=report)
     rate = rate_of(wish, source)
     stage = Stage(source, alignments, speaker)
     stream = Stream(stage, speaker, rate=rate)
@@ -123,6 +131,9 @@ def animate(
         frames_per_second=done / took,
         model=str(speaker.actor.folder),
         step=speaker.card.step,
+        detector=detector.id,
+        face_side=_median_side(alignments),
+        made_side=speaker.card.image_size,
     )
 
 
@@ -209,7 +220,8 @@ def foresee(wish: Wish, model: Path) -> dict[str, object]:
     """What `animate` would make, found by reading everything and writing nothing."""
     card = read_card(model)
     wave, source = hear(wish.audio), open_source(wish)
-    cuts = find_alignments(source, detector_of(wish), shift=wish.shift)
+    detector = detector_of(wish)
+    cuts = find_alignments(source, detector, shift=wish.shift)
     rate = rate_of(wish, source)
     height, width = source.frame(0).shape[:2]
     return {
@@ -221,10 +233,15 @@ def foresee(wish: Wish, model: Path) -> dict[str, object]:
         "height": height,
         "source_frames": len(cuts),
         "without_face": sum(cut is None for cut in cuts),
-        "face_side": round(float(np.median([cut.side for cut in cuts if cut is not None])), 1),
+        "detector": detector.id,
+        "face_side": _median_side(cuts),
         "made_side": card.image_size,
         "model_step": card.step,
     }
+
+
+def _median_side(cuts: Found) -> float:
+    return round(float(np.median([cut.side for cut in cuts if cut is not None])), 1)
 
 
 def parse_rate(text: str) -> Fraction:
