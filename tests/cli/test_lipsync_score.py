@@ -130,3 +130,23 @@ def test_a_filmed_clip_scores_as_what_it_is(tmp_path: Path) -> None:
     assert figures["offset"] == 0
     assert figures["sync_offset"] == 0
     assert np.isfinite(figures["sync_confidence"])
+    assert figures["articulation"] == pytest.approx(1, abs=0.3)
+    loud = run.invoke(app, ["lipsync", "score", str(video), "--detector", "center", "--json"])
+    assert json.loads(loud.stdout)["articulation"] is None  # openings and loudness have no common size
+
+
+def test_a_face_that_says_nothing_is_told_from_a_bad_score(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    from fractions import Fraction
+
+    from talent_factory.lipsync.animate.mux import movie
+
+    path = tmp_path / "still.mp4"
+    with movie(path, size=(64, 64), rate=Fraction(25), origin={}) as made:
+        for _ in range(25):
+            made.show(np.full((64, 64, 3), 200, np.uint8))
+        made.hear(np.sin(np.arange(48000) / 20).astype(np.float32) * 0.3)
+    told = run.invoke(app, ["lipsync", "score", str(path), "--detector", "center", "--reader", "dark"])
+    assert told.exit_code == 0, told.output
+    assert "no moving mouth was read" in told.output
+    assert "--reader drawn" in told.output

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from talent_factory.cli.common import DryRunOption, JsonOption, console, emit, reporter
 
 if TYPE_CHECKING:
-    from talent_factory.core.records import Record
     from talent_factory.lipsync.score.records import Score
+    from talent_factory.lipsync.score.video import VideoScore
     from talent_factory.lipsync.sync.network import SyncNet
 
+_STILL = 1e-3  # openings that deviate less are no mouth that moves
 # what fits into 80 columns; --json has the rest
 _COLUMNS = {
     "correlation": "r",
@@ -154,7 +155,7 @@ def _video(
     truth: Path | None,
     network: SyncNet | None,
     ways: tuple[str, str],
-) -> Any:
+) -> VideoScore:
     from talent_factory.core.errors import UsageError
     from talent_factory.lipsync.audio.wave import read_wave
     from talent_factory.lipsync.preprocess.detect import open_detector
@@ -190,10 +191,16 @@ def _table(result: Score) -> None:
         console().print(mark + Text(text), soft_wrap=True)
 
 
-def _lines(found: Record) -> None:
+def _lines(found: VideoScore) -> None:
     for key, value in found.model_dump(exclude={"format_version"}).items():
         text = _figure(value) if isinstance(value, int | float) or value is None else value
         console().print(f"{key.replace('_', ' ')}: {text}", soft_wrap=True)
+    if found.moves < _STILL:
+        other = "dark" if found.reader == "drawn" else "drawn"
+        console().print(
+            f"no moving mouth was read: the figures say nothing; try --reader {other} or another --detector",
+            soft_wrap=True,
+        )
 
 
 def _figure(value: float | int | None) -> str:

@@ -37,7 +37,10 @@ class VideoScore(Record):
     correlation: float
     concordance: float
     offset: int
-    articulation: float
+    moves: float
+    """Deviation of the opening that was read; about 0 where the reader sees no mouth that moves."""
+    articulation: float | None
+    """How much the mouth moves beside the truth; None against loudness, whose size says nothing of mouths."""
     leak: float | None
     """Mean opening while nobody speaks; None when there is no silence."""
     sync_offset: int | None = None
@@ -119,7 +122,8 @@ def score_video(
         correlation=pearson(made, wanted),
         concordance=concordance(made, wanted),
         offset=best_lag(lags(made, wanted)),
-        articulation=articulation(made, wanted),
+        moves=float(np.std(made)),
+        articulation=None if truth is None else articulation(made, wanted),
         leak=float(np.clip(made[quiet], 0, None).mean()) if quiet.any() else None,
         sync_offset=None if verdict is None else verdict.offset,
         sync_error=None if verdict is None else verdict.error,
