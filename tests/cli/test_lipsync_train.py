@@ -71,6 +71,17 @@ def test_a_dry_run_shows_the_bill_and_makes_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_tells_that_the_list_of_clips_is_missing(
+    tmp_path: Path, sets: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ("train", "-c", str(CONFIGS), *sets, "--dry-run", "--json")
+    assert talent(*line) == 0
+    assert answer(capsys)["missing"] is None
+    # the shipped files look beside the frames, so one key changes the dataset
+    assert talent(*line, "--set", f"local_data_base_url={tmp_path / 'mine'}") == 0
+    assert answer(capsys)["missing"] == str(tmp_path / "mine" / "metadata.npz")
+
+
 def test_the_bill_of_the_full_network_warns_of_its_disk(capsys: pytest.CaptureFixture[str]) -> None:
     small = ("--set", "vae_pretrained_model_name_or_path=dct4", "--set", "device=cpu")
     assert talent("train", "-c", str(CONFIGS), *small, "--dry-run", "--json") == 0

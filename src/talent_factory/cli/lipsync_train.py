@@ -66,11 +66,27 @@ def _show_plan(config: LipsyncConfig, *, as_json: bool) -> None:
 
     plan, bill = plan_training(config)
 
+    missing = _missing_metadata(config)
+
     def human() -> None:
         console().print(plan.as_table())
         console().print("\n".join(bill.lines()), markup=False, soft_wrap=True)
+        if missing is not None:
+            make = f"talent lipsync metadata --mode scan --input {missing.parent} --output {missing}"
+            console().print(f"{missing} is not there yet: {make}", markup=False, soft_wrap=True)
 
-    emit({**plan.as_json(), "bill": bill.model_dump(mode="json")}, as_json, human)
+    document = {**plan.as_json(), "bill": bill.model_dump(mode="json")}
+    emit({**document, "missing": None if missing is None else str(missing)}, as_json, human)
+
+
+def _missing_metadata(config: LipsyncConfig) -> Path | None:
+    """The list of clips that a training on local clips would stop at; None for far places."""
+    data = config.data
+    if data.local_data_base_url is None or data.s3_data_base_url is not None:
+        return None
+    named = data.metadata_url or f"{data.local_data_base_url}/metadata.npz"
+    path = Path(named)
+    return None if "://" in named or path.exists() else path
 
 
 def _train(config: LipsyncConfig, *, as_json: bool) -> None:
