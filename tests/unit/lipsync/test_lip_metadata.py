@@ -129,10 +129,13 @@ def test_a_payload_in_another_member_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_list_named_a_million_times_is_counted_before_it_is_copied() -> None:
-    names = [str(number) for number in range(10_000)]
+def test_a_list_named_ten_thousand_times_is_counted_before_it_is_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("talent_factory.lipsync.data.metadata.MAX_NAMES", 50_000)
+    names = [str(number) for number in range(1_000)]
     one = {"folder_name": "A", "image_count": len(names), "image_names": names}
-    with pytest.raises(FileError, match="names more than"):
+    with pytest.raises(FileError, match="names more than 50000"):
         parse_metadata(legacy(objects([one] * 10_000)), source="x")
 
 
@@ -235,3 +238,10 @@ def test_what_signs_an_address_is_not_repeated(address: str) -> None:
     with pytest.raises(TalentError) as caught:
         read_metadata(address)
     assert "SECRET" not in caught.value.message + caught.value.remedy
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    left = tmp_path / ".tmp-4194999-0123abcd-metadata.npz"
+    left.write_bytes(b"half")
+    write_metadata(tmp_path / "metadata.npz", Metadata(clips=CLIPS))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metadata.npz"]

@@ -74,10 +74,10 @@ def test_it_learns_and_says_so(dataset: Path, tmp_path: Path) -> None:
     assert read_run(tmp_path / "run").config == config
 
 
-@pytest.mark.parametrize("stops", [(12,), (2, 6, 10, 16)])
-def test_a_stop_anywhere_leaves_no_trace(dataset: Path, tmp_path: Path, stops: tuple[int, ...]) -> None:
+def test_a_stop_anywhere_leaves_no_trace(dataset: Path, tmp_path: Path) -> None:
     train(small_config(dataset, tmp_path / "one"))
-    train_in_parts(small_config(dataset, tmp_path / "two"), *stops)
+    # at the end of a step, and twice within one
+    train_in_parts(small_config(dataset, tmp_path / "two"), 6, 10, 16)
     same(tmp_path / "one", tmp_path / "two", *EVERYTHING)
 
 
@@ -87,7 +87,7 @@ def test_a_judge_and_time_resume_exactly_too(dataset: Path, tmp_path: Path) -> N
         "feed_mask": True, "residual": True, "mask": {"kind": "ellipse"}, "gradient_checkpointing": True,
     }  # fmt: skip
     train(small_config(dataset, tmp_path / "one", **changes))
-    train_in_parts(small_config(dataset, tmp_path / "two", **changes), 4, 14)
+    train_in_parts(small_config(dataset, tmp_path / "two", **changes), 14)
     same(tmp_path / "one", tmp_path / "two", *EVERYTHING, "checkpoint-4/temporal.safetensors")
     lines = log(tmp_path / "one")
     assert lines[0]["judge"] == 0.0
@@ -121,7 +121,7 @@ def test_the_exported_actor_holds_the_average(dataset: Path, tmp_path: Path) -> 
 
 def test_another_training_is_not_resumed(dataset: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    train(small_config(dataset, run))
+    train(small_config(dataset, run, max_train_steps=1))
     for changes, words in (
         ({"learning_rate": 1e-3}, "optimizer.learning_rate"),
         ({"seed": 5}, "train.seed"),
@@ -130,14 +130,15 @@ def test_another_training_is_not_resumed(dataset: Path, tmp_path: Path) -> None:
         ({"train_batch_size": 4}, "samples_of_a_step"),
     ):
         with pytest.raises(ResumeRefused, match=words):
-            train(small_config(dataset, run, resume_from_checkpoint="latest", **changes))
+            train(small_config(dataset, run, max_train_steps=1, resume_from_checkpoint="latest", **changes))
     free = small_config(
-        dataset, run, resume_from_checkpoint="latest", validation_samples=2, micro_batch_size=6
-    )
-    assert train(free).step == 4
+        dataset, run, max_train_steps=1, resume_from_checkpoint="latest", validation_samples=2,
+        micro_batch_size=6,
+    )  # fmt: skip
+    assert train(free).step == 1
     make_clips(tmp_path / "others", (14, 9, 12))
     with pytest.raises(ResumeRefused, match="dataset_sha256"):
-        train(small_config(tmp_path / "others", run, resume_from_checkpoint="latest"))
+        train(small_config(tmp_path / "others", run, max_train_steps=1, resume_from_checkpoint="latest"))
 
 
 def test_a_refused_resume_changes_nothing(dataset: Path, tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_a_run_is_never_begun_over(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_fine_tuning_begins_from_bare_weights(dataset: Path, tmp_path: Path) -> None:
-    train(small_config(dataset, tmp_path / "run", ema_decay=0.0))
+    train(small_config(dataset, tmp_path / "run", ema_decay=0.0, validation_steps=0))
     weights = tmp_path / "run" / "checkpoint-4" / "unet"
     config = small_config(
         dataset, tmp_path / "more", resume_from_checkpoint=str(weights), max_train_steps=1, validation_steps=0
