@@ -41,6 +41,9 @@ def metadata(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave clips out that lack files; exit code 3 if any.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every file, not only the first ones of each clip.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look, but write nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,7 +63,9 @@ def metadata(
         found = _from_json(Path(source), extractor)
         output = output or Path(source).parent / METADATA_FILE
     else:
-        found, broken = _scanned(Path(source), (image_folder, audio_folder), extractor, skip_broken)
+        found, broken = _scanned(
+            Path(source), (image_folder, audio_folder), extractor, skip_broken=skip_broken, every=check
+        )
         output = output or Path(source) / METADATA_FILE
     if output is not None and not dry_run:
         write_metadata(output, found)
@@ -77,7 +82,7 @@ def _from_json(path: Path, extractor: str | None) -> Metadata:
 
 
 def _scanned(
-    source: Path, folders: tuple[str, str], extractor: str | None, skip_broken: bool
+    source: Path, folders: tuple[str, str], extractor: str | None, *, skip_broken: bool, every: bool
 ) -> tuple[Metadata, dict[str, str]]:
     from talent_factory.core.errors import ClipError
     from talent_factory.lipsync.data.scan import scan, scan_all
@@ -86,11 +91,21 @@ def _scanned(
     with reporter() as progress:
         if not skip_broken:
             made = scan(
-                source, image_folder=images, audio_folder=audio, extractor=extractor, reporter=progress
+                source,
+                image_folder=images,
+                audio_folder=audio,
+                extractor=extractor,
+                every=every,
+                reporter=progress,
             )
             return made, {}
         found = scan_all(
-            source, image_folder=images, audio_folder=audio, extractor=extractor, reporter=progress
+            source,
+            image_folder=images,
+            audio_folder=audio,
+            extractor=extractor,
+            every=every,
+            reporter=progress,
         )
     if found.metadata is None:
         name, problem = next(iter(found.broken.items()))

@@ -16,8 +16,9 @@ Scheduler = Literal["constant", "constant_with_warmup", "linear", "cosine"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
 SYNC_FRAMES = 5
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+BatchSize = Annotated[int, Field(ge=1, le=65536)]
+CountOrNone = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class DataConfig(Record):
@@ -87,9 +88,9 @@ class TrainConfig(Record):
     """Checkpoints of which the weights are kept."""
     full_states: Count = 2
     """Newest checkpoints that keep the whole state, to go on from."""
-    train_batch_size: Count = 12
+    train_batch_size: BatchSize = 12
     """Samples of a batch; times gradient_accumulation_steps it is the samples of a step."""
-    micro_batch_size: Count | None = None
+    micro_batch_size: BatchSize | None = None
     """Samples at a time on one device; train_batch_size where it is not said. The step stays the same."""
     audio_length_left: Annotated[int, Field(ge=0, le=16)] = 2
     """Frames of sound that are heard before the frame."""

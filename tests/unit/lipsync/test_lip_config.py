@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from talent_factory.core.errors import ConfigError
 from talent_factory.lipsync.config import LipsyncConfig, TrainConfig
 from talent_factory.lipsync.config_files import (
+    PARTS,
     change_config,
     learning_rate,
     make_config,
@@ -47,6 +50,9 @@ def test_the_shipped_files_hold_what_they_promise() -> None:
         ("temporal=true", "model.temporal needs train.frames"),
         ("mixed_precision=fp8", "mixed_precision"),
         ("no sign", "not of the form key=value"),
+        ("train_batch_size=100000", "'train.train_batch_size'"),
+        ("cache_gb=.inf", "'data.cache_gb'"),
+        ("learning_rate=.nan", "'optimizer.learning_rate'"),
     ],
 )
 def test_a_change_that_cannot_be_meant_is_refused(change: str, words: str) -> None:
@@ -112,3 +118,23 @@ def test_checkpoints_follow_validation_unless_said() -> None:
     assert TrainConfig(validation_steps=100).checkpoint_every == 100
     assert TrainConfig(validation_steps=100, checkpointing_steps=7).checkpoint_every == 7
     assert TrainConfig(validation_steps=0).checkpoint_every == TrainConfig().max_train_steps
+
+
+KEYS = sorted(field.alias or name for part in PARTS.values() for name, field in part.model_fields.items())
+VALUES = st.one_of(
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.booleans(),
+    st.text(max_size=12),
+    st.sampled_from(["~", "[]", "{}", "[1]", "{a: b}", "1e400", "../..", "https://[", "- - -", "latest"]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(KEYS), VALUES), min_size=1, max_size=3))
+def test_whatever_is_written_is_understood_or_refused(changes: list[tuple[str, object]]) -> None:
+    try:
+        config = read_config(SHIPPED, parse_changes([f"{key}={value}" for key, value in changes]))
+    except ConfigError:
+        return
+    assert LipsyncConfig.model_validate_json(config.model_dump_json(by_alias=True)) == config

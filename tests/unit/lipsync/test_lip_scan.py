@@ -89,3 +89,19 @@ def test_metadata_without_its_files_is_told(tmp_path: Path) -> None:
     (tmp_path / "audio" / "HDTF_0002" / "000004.npy").unlink()
     told = check_files(metadata, tmp_path, **folders)
     assert told == {"HDTF-0002": "lacks 1 files, the first is audio/HDTF-0002/000004.npy"}
+
+
+def test_asked_to_every_file_is_read(tmp_path: Path) -> None:
+    make_clips(tmp_path, (9, 9, 9, 9))
+    picture, late = "aligned-frames/HDTF-{}/000006.png", "audio/HDTF-{}/000005.npy"
+    cut, other = tmp_path / picture.format("0001"), tmp_path / picture.format("0003")
+    cut.write_bytes(cut.read_bytes()[:-20])
+    other.write_bytes(png(1, 48))
+    (tmp_path / late.format("0004")).write_bytes(npy(1, (10, 383)))
+    assert scan_all(tmp_path).broken == {}
+    found = scan_all(tmp_path, every=True)
+    assert found.metadata is not None
+    assert [clip.name for clip in found.metadata.clips] == ["HDTF-0002"]
+    assert "000006.png is no whole PNG" in found.broken["HDTF-0001"]
+    assert "48 pixels a side" in found.broken["HDTF-0003"]
+    assert "(10, 383)" in found.broken["HDTF-0004"]

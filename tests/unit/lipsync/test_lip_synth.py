@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from talent_factory.core.errors import Cancelled, ClipError, UsageError
+from talent_factory.core.events import SilentReporter
 from talent_factory.core.files import sha256_tree
 from talent_factory.core.stop import StopSignal
 from talent_factory.lipsync.audio.features import open_extractor
@@ -118,3 +120,20 @@ def test_speech_begins_and_ends_in_silence_and_the_mouth_is_not_the_loudness() -
     loud = np.sqrt((speech.wave.reshape(500, 640) ** 2).mean(axis=1))
     follows = np.corrcoef(loud, speech.opening)[0, 1]
     assert 0.4 < follows < 0.93
+
+
+class Killer(SilentReporter):
+    """Kills the processes that draw as soon as one clip is there."""
+
+    def progress(self, stage: str, done: int, total: int, *, unit: str = "step", note: str = "") -> None:
+        """Kill them."""
+        for child in active_children():
+            child.kill()
+
+
+def test_a_killed_helper_is_told_and_made_up_for(tmp_path: Path) -> None:
+    order = Order(clips=12, seconds=0.4, size=32)
+    with pytest.raises(ClipError, match="ended from outside") as caught:
+        draw_clips(tmp_path / "killed", order, workers=2, reporter=Killer())
+    assert "workers" in caught.value.remedy
+    assert draw_clips(tmp_path / "killed", order) == draw_clips(tmp_path / "whole", order)

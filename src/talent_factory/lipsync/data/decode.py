@@ -17,7 +17,7 @@ from talent_factory.lipsync.records import STEPS, WIDTH
 VALUES = STEPS * WIDTH
 _LARGEST = 4096
 _MODES = ("RGB", "RGBA", "L", "LA", "P")
-_REDO = "make the file anew, or leave the clip out: talent lipsync metadata --skip-broken"
+_REDO = "make the file anew, or leave the clip out: talent lipsync metadata --check --skip-broken"
 
 
 def picture(data: bytes, *, size: int | None, where: str) -> NDArray[Any]:
@@ -64,6 +64,14 @@ def picture_size(data: bytes, *, where: str) -> int:
     if width != height:
         raise ClipError(f"{where} has {width} x {height} pixels, not a square", remedy=_REDO)
     return width
+
+
+def whole_picture_size(data: bytes, *, where: str) -> int:
+    """As `picture_size`, from all bytes of a PNG, whose checks have to fit; nothing is decoded."""
+    problem = _png_problem(data)
+    if problem:
+        raise ClipError(f"{where} is no whole PNG ({problem})", remedy=_REDO)
+    return picture_size(data, where=where)
 
 
 def features(data: bytes, *, where: str) -> NDArray[Any]:

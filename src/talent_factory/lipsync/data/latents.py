@@ -68,10 +68,6 @@ class LatentCache:
         self.encoded = 0
         """Frames that had to be encoded."""
 
-    def bytes_for(self, frames: int) -> int:
-        """What so many frames take on the disk."""
-        return frames * (_CRC + 2 * int(np.prod(self.shape)) * np.dtype(self._dtype).itemsize)
-
     def latents(self, clip: int, indices: Sequence[int]) -> tuple[NDArray[Any], NDArray[Any]]:
         """The latents of frames and of masked frames, (n, C, h, w) float32 each.
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from talent_factory.core.config import problems_of
 from talent_factory.core.errors import FileError
-from talent_factory.core.files import atomic_path, read_json
+from talent_factory.core.files import atomic_path, clear_halves, read_json
 from talent_factory.lipsync.data.legacy import folder_data_of, read_members
 from talent_factory.lipsync.records import FRAME_RATE, Clip, Metadata
 
@@ -46,6 +46,7 @@ def content_hash(metadata: Metadata) -> str:
 def write_metadata(path: Path, metadata: Metadata) -> None:
     """Write `metadata.npz` atomically, without pickle; equal metadata become equal bytes."""
     path = Path(path)
+    clear_halves(path)
     arrays: dict[str, NDArray[Any]] = {
         "folder_data": np.frombuffer(_folder_json(metadata), np.uint8),
         "format_version": np.array(metadata.format_version, np.int64),

@@ -114,7 +114,7 @@ def pack_clips(
     if broken:
         raise PartialResult(
             f"{len(broken)} of {len(clips.metadata.clips)} clips could not be packed: {broken[0]}",
-            remedy="mend them, or leave them out: talent lipsync metadata --skip-broken",
+            remedy="mend them, or leave them out: talent lipsync metadata --check --skip-broken",
         )
     return Packed(clips=made, kept=kept, frames=frames, bytes=size)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from talent_factory.core.errors import ClipError, FileError
-from talent_factory.lipsync.data.decode import features, picture_size
+from talent_factory.lipsync.data.decode import features, picture_size, whole_picture_size
 from talent_factory.lipsync.data.loose import spellings
 from talent_factory.lipsync.data.metadata import METADATA_FILE, read_metadata
 from talent_factory.lipsync.records import Clip, ClipName, FrameName, Metadata
@@ -38,17 +38,24 @@ def scan(
     image_folder: str = "aligned-frames",
     audio_folder: str = "audio",
     extractor: str | None = None,
+    every: bool = False,
     reporter: Reporter | None = None,
 ) -> Metadata:
     """The metadata of the dataset in `root`.
 
-    `extractor` names what made the audio; without it the one of a metadata.npz that is there already.
+    `extractor` names what made the audio; without it the one of a metadata.npz that is there already. `every`
+    file is read and checked, instead of the first ones of each clip alone.
 
     Raises:
         ClipError: no clips, or clips that lack files; how many, and what the first one lacks.
     """
     found = scan_all(
-        root, image_folder=image_folder, audio_folder=audio_folder, extractor=extractor, reporter=reporter
+        root,
+        image_folder=image_folder,
+        audio_folder=audio_folder,
+        extractor=extractor,
+        every=every,
+        reporter=reporter,
     )
     if found.broken or found.metadata is None:
         name, problem = next(iter(found.broken.items()))
@@ -66,6 +73,7 @@ def scan_all(
     image_folder: str = "aligned-frames",
     audio_folder: str = "audio",
     extractor: str | None = None,
+    every: bool = False,
     reporter: Reporter | None = None,
 ) -> Scan:
     """As `scan`, but broken clips are listed instead of raised; ClipError when there is no clip folder."""
@@ -79,7 +87,7 @@ def scan_all(
     sizes: dict[str, int] = {}
     for number, name in enumerate(folders):
         try:
-            clip, size = _clip(pictures / name, audio, name)
+            clip, size = _clip(pictures / name, audio, name, every=every)
             if size != (first := sizes.setdefault("first", size)):
                 raise ClipError(f"its frames have {size} pixels a side, those of other clips {first}")
             clips.append(clip)
@@ -122,7 +130,7 @@ def _dataset_root(root: Path, image_folder: str) -> Path:
     )
 
 
-def _clip(pictures: Path, audio: Path, name: str) -> tuple[Clip, int]:
+def _clip(pictures: Path, audio: Path, name: str, *, every: bool) -> tuple[Clip, int]:
     """The clip in a folder and the pixels of a side of its frames; ClipError for what it lacks."""
     try:
         _CLIP_NAME.validate_python(name)
@@ -145,7 +153,13 @@ def _clip(pictures: Path, audio: Path, name: str) -> tuple[Clip, int]:
             raise ClipError(f"the name of frame {bad[:60]!r} holds characters that no name has") from None
     with open(pictures / f"{frames[0]}.png", "rb") as stream:
         size = picture_size(stream.read(64), where=f"{name}/{frames[0]}.png")
-    features((sounds / f"{frames[0]}.npy").read_bytes(), where=f"{audio.name}/{name}/{frames[0]}.npy")
+    for frame in frames if every else frames[:1]:
+        features((sounds / f"{frame}.npy").read_bytes(), where=f"{audio.name}/{name}/{frame}.npy")
+    for frame in frames if every else ():
+        where = f"{name}/{frame}.png"
+        side = whole_picture_size((pictures / f"{frame}.png").read_bytes(), where=where)
+        if side != size:
+            raise ClipError(f"{where} has {side} pixels a side, the first frame {size}")
     return Clip(name=name, frames=tuple(frames)), size
 
 

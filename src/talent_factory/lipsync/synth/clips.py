@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -166,6 +167,11 @@ def _made(root: Path, order: Order, missing: list[int], workers: int) -> Iterato
     with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
         try:
             yield from pool.map(draw_clip, *zip(*[(root, order, k) for k in missing], strict=True))
+        except BrokenProcessPool:
+            raise ClipError(
+                "a process that draws was ended from outside, as happens when memory runs out",
+                remedy="run the same command again, with fewer --workers",
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 

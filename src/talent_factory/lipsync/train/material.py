@@ -182,17 +182,7 @@ def open_material(
     """
     data, train = config.data, config.train
     cache = Path(data.cache_dir) if data.cache_dir else Path(data.output_dir) / "cache"
-    settings = ClipSettings(
-        local=Path(data.local_data_base_url) if data.local_data_base_url else None,
-        far=data.s3_data_base_url,
-        metadata=data.metadata_url,
-        image_folder=data.image_folder_name,
-        audio_folder=data.audio_folder_name,
-        image_size=data.image_size,
-        cache=cache,
-        cache_bytes=int(data.cache_gb * 2**30),
-    )
-    clips = open_clips(settings, reporter=reporter, stop=stop)
+    clips = open_clips(_places(data, cache), reporter=reporter, stop=stop)
     metadata = clips.metadata
     if metadata.image_size is not None and metadata.image_size != data.image_size:
         clips.close()
@@ -233,6 +223,19 @@ def open_material(
             device=device,
         ),
         _open_sync(config, metadata, device),
+    )
+
+
+def _places(data: DataConfig, cache: Path) -> ClipSettings:
+    return ClipSettings(
+        local=Path(data.local_data_base_url) if data.local_data_base_url else None,
+        far=data.s3_data_base_url,
+        metadata=data.metadata_url,
+        image_folder=data.image_folder_name,
+        audio_folder=data.audio_folder_name,
+        image_size=data.image_size,
+        cache=cache,
+        cache_bytes=int(data.cache_gb * 2**30),
     )
 
 
