@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -302,6 +303,29 @@ def test_only_the_lower_face_changes_and_silence_is_all_alike(tmp_path: Path, sp
     assert origin is not None
     assert origin["ai_generated"] is True
     assert origin["model_sha256"] == speaker.card.unet_sha256
+
+
+def test_sound_that_begins_late_in_its_file_does_so_in_the_video(tmp_path: Path, speaker: Speaker) -> None:
+    """The mouth hears it from the file's time 0 on, and so must the viewer."""
+    sound, late = noise(1.0), 0.4
+    with av.open(str(tmp_path / "late.mkv"), "w") as container:
+        film_ = container.add_stream("mpeg4", rate=25)
+        track = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        film_.width = film_.height = 32
+        film_.pix_fmt = "yuv420p"
+        container.mux(film_.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+        container.mux(film_.encode(None))
+        piece = (sound * 32767).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(piece, format="s16", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), round(late * 16000)
+        container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    picture = write_png(tmp_path / "p.png", portrait())
+    wish = Wish(picture, tmp_path / "late.mkv", tmp_path / "o.mp4", box=(20.0, 20.0, 60.0, 70.0))
+    assert animate(wish, speaker).frames == 35
+    heard = np.abs(read_wave(wish.out))
+    assert heard[: round((late - 0.05) * 16000)].max() < 0.01
+    assert heard[round((late + 0.02) * 16000) :][:1600].max() > 0.05
 
 
 def test_a_stream_gives_the_frames_of_the_file_and_is_80_ms_behind(speaker: Speaker) -> None:
