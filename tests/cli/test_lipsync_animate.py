@@ -124,6 +124,37 @@ def test_what_cannot_be_done_is_one_line(
     assert not (tmp_path / "o.mp4").exists()
 
 
+@pytest.mark.parametrize("moving", [False, True])
+def test_boxes_are_in_pixels_of_the_file_however_it_is_shrunk(
+    tmp_path: Path, actor: Path, audio: Path, moving: bool
+) -> None:
+    picture, first = drawing(tmp_path / "p.png"), tmp_path / "a.mp4"
+    call("--image", picture, "--audio", audio, "--model", actor, "--out", first)
+    (tmp_path / "b.json").write_text(json.dumps([[34, 26, 94, 96]] * 10))
+    who = ("--video", first) if moving else ("--image", picture)
+    asked = (*who, "--audio", audio, "--model", actor, "--out", tmp_path / "o.mp4", "--dry-run", "--json")
+    for way in (("--box", "34,26,94,96"), ("--detector", f"boxes:{tmp_path / 'b.json'}")):
+        whole, half = (json.loads(call(*asked, *way, *size).stdout) for size in ((), ("--size", "64")))
+        assert half["width"] == 64
+        assert half["face_side"] == pytest.approx(whole["face_side"] / 2, rel=0.01)
+    beside = call(*asked, "--box", "500,500,600,600", "--size", "64")
+    assert "beside the picture of 128x128" in str(beside.exception)
+
+
+def test_a_source_is_never_overwritten(tmp_path: Path, actor: Path, audio: Path) -> None:
+    first = tmp_path / "a.mp4"
+    call("--image", drawing(tmp_path / "p.png"), "--audio", audio, "--model", actor, "--out", first)
+    before = first.read_bytes()
+    (tmp_path / "b.mp4").symlink_to(first)
+    for out, told in ((first, "take the place"), (tmp_path / "b.mp4", "take the place"), (audio, "no name")):
+        for more in ((), ("--dry-run",)):
+            done = call("--video", first, "--audio", audio, "--model", actor, "--out", out, *more)
+            assert done.exit_code != 0
+            assert told in str(done.exception)
+    assert first.read_bytes() == before
+    assert audio.read_bytes()[:4] == b"RIFF"
+
+
 def test_a_folder_without_an_actor_is_named(tmp_path: Path, audio: Path) -> None:
     picture = drawing(tmp_path / "p.png")
     done = call("--image", picture, "--audio", audio, "--model", tmp_path, "--out", tmp_path / "o.mp4")

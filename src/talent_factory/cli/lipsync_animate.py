@@ -33,7 +33,7 @@ DetectorOption = Annotated[
     typer.Option("--detector", help="auto, skimage, drawn, yunet:FILE.onnx, boxes:FILE.json or center."),
 ]
 BoxOption = Annotated[
-    str | None, typer.Option("--box", help="The face as LEFT,TOP,RIGHT,BOTTOM, instead of a detector.")
+    str | None, typer.Option("--box", help="The face as LEFT,TOP,RIGHT,BOTTOM in pixels of the file.")
 ]
 
 

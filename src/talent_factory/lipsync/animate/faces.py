@@ -24,6 +24,24 @@ _SAME = 0.3
 Found = tuple[Alignment | None, ...]
 
 
+class Scaled:
+    """Faces whose places are known in a picture that was shrunk to `scale` since."""
+
+    def __init__(self, detector: FaceDetector, scale: float) -> None:
+        self._detector, self._scale = detector, scale
+        self.id, self.every = detector.id, detector.every
+
+    def find(self, image: NDArray[Any], *, index: int = 0, near: Face | None = None) -> tuple[Face, ...]:
+        """The same faces in the shrunk picture."""
+        return tuple(_scaled(face, self._scale) for face in self._detector.find(image, index=index))
+
+
+def _scaled(face: Face, scale: float) -> Face:
+    sides = {name: scale * getattr(face, name) for name in ("left", "top", "right", "bottom")}
+    points = {name: tuple(scale * value for value in getattr(face, name)) for name in ("bridge", "chin")}
+    return face.model_copy(update={**sides, **points})
+
+
 def find_alignments(
     source: Source, detector: FaceDetector, *, shift: float = 0.0, reporter: Reporter | None = None
 ) -> Found:

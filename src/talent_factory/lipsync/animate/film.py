@@ -36,6 +36,11 @@ class Source(Protocol):
         """Frames a second on average; None for a still."""
         ...
 
+    @property
+    def scale(self) -> float:
+        """How much the pictures were shrunk: their pixels by those of the file, at most 1."""
+        ...
+
     def frames(self) -> Iterator[NDArray[Any]]:
         """All frames in order, (H, W, 3) uint8 RGB, of even height and width."""
         ...
@@ -52,8 +57,9 @@ class Still:
     seconds = 0.0
     rate: Fraction | None = None
 
-    def __init__(self, image: NDArray[Any]) -> None:
-        self._image = even(image)
+    def __init__(self, image: NDArray[Any], *, long_side: int | None = None) -> None:
+        self.scale = _scale(*image.shape[:2], long_side)
+        self._image = even(shrunk(image, long_side))
 
     def frames(self) -> Iterator[NDArray[Any]]:
         """The picture, once."""
@@ -72,7 +78,9 @@ class Film:
         self._marks = self._scan()
         zero = self._marks[0]
         with _opened(path) as container:
-            base = container.streams.video[0].time_base
+            stream = container.streams.video[0]
+            base = stream.time_base
+            self.scale = _scale(stream.width, stream.height, long_side)
         self.stamps = tuple(float((mark - zero) * base) for mark in self._marks)
         gaps = np.diff(self.stamps)
         last = float(np.median(gaps)) if len(gaps) else 1 / 25
@@ -169,7 +177,7 @@ def open_still(path: Path, *, long_side: int | None = None) -> Still:
         raise FileError(
             f"{path} is no readable picture: {reason}", remedy="give a PNG or JPEG, or a video with --video"
         ) from None
-    return Still(shrunk(image, long_side))
+    return Still(image, long_side=long_side)
 
 
 def shrunk(image: NDArray[Any], long_side: int | None) -> NDArray[Any]:
@@ -177,11 +185,15 @@ def shrunk(image: NDArray[Any], long_side: int | None) -> NDArray[Any]:
     import cv2
 
     height, width = image.shape[:2]
-    if long_side is None or max(height, width) <= long_side:
+    scale = _scale(height, width, long_side)
+    if scale == 1:
         return image
-    scale = long_side / max(height, width)
     size = (max(2, round(width * scale)), max(2, round(height * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def _scale(height: int, width: int, long_side: int | None) -> float:
+    return 1.0 if long_side is None else min(1.0, long_side / max(height, width))
 
 
 def even(image: NDArray[Any]) -> NDArray[Any]:

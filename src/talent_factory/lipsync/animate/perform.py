@@ -20,7 +20,7 @@ from talent_factory.core.stop import StopSignal
 from talent_factory.lipsync.actor import read_card
 from talent_factory.lipsync.animate.ahead import ahead
 from talent_factory.lipsync.animate.drawn import DrawnDetector, FirstOf
-from talent_factory.lipsync.animate.faces import Found, find_alignments
+from talent_factory.lipsync.animate.faces import Found, Scaled, find_alignments
 from talent_factory.lipsync.animate.film import Film, Source, open_still
 from talent_factory.lipsync.animate.mux import AUDIO_RATE, movie
 from talent_factory.lipsync.animate.speaker import Speaker
@@ -33,6 +33,7 @@ from talent_factory.lipsync.preprocess.detect import FaceDetector, open_detector
 from talent_factory.lipsync.records import FRAME_RATE
 
 _LONGEST = 4 * 3600
+_SUFFIXES = (".mp4", ".m4v", ".mov")
 _PIECE_SECONDS = 10.0
 
 
@@ -88,9 +89,10 @@ def animate(
     """
     begun = time.monotonic()
     report = reporter or SilentReporter()
+    check_out(wish)
     wave = hear(wish.audio)
     source = open_source(wish)
-    detector = detector_of(wish)
+    detector = detector_of(wish, source)
     alignments = find_alignments(source, detector, shift=wish.shift, reporter=report)
     rate = rate_of(wish, source)
     stage = Stage(source, alignments, speaker)
@@ -137,6 +139,16 @@ def animate(
     )
 
 
+def check_out(wish: Wish) -> None:
+    """Raises UsageError when the video cannot go where it is to go, or would take the place of its source."""
+    out = wish.out
+    if out.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"--out {out} is no name of an mp4", remedy=f"write {out.with_suffix('.mp4').name}")
+    for source in (wish.picture, wish.audio):
+        if out.exists() and source.exists() and out.samefile(source):
+            raise UsageError(f"--out {out} would take the place of what it is made of", remedy="rename it")
+
+
 def hear(path: Path) -> NDArray[Any]:
     """The speech as mono 16 kHz; raises ClipError when there is none, or hours of it."""
     wave = read_wave(path)
@@ -164,15 +176,19 @@ def rate_of(wish: Wish, source: Source) -> Fraction:
     return rate
 
 
-def detector_of(wish: Wish) -> FaceDetector:
-    """The detector of a wish, or its box; "auto" looks for a photographed face, then for a drawn one."""
+def detector_of(wish: Wish, source: Source) -> FaceDetector:
+    """The detector of a wish, or its box; "auto" looks for a photographed face, then for a drawn one.
+
+    Raises UsageError for a box that is empty or beside the picture.
+    """
     if wish.box is not None:
-        return _Given(wish.box)
+        return _Given(wish.box, source)
     if wish.detector == "drawn":
         return DrawnDetector()
     if wish.detector == "auto":
         return FirstOf(open_detector("skimage"), DrawnDetector(), every=5)
-    return open_detector(wish.detector, video=wish.picture.name)
+    named = open_detector(wish.detector, video=wish.picture.name)
+    return Scaled(named, source.scale) if wish.detector.startswith("boxes:") else named
 
 
 class _Given:
@@ -181,11 +197,18 @@ class _Given:
     id = "box"
     every = 1
 
-    def __init__(self, box: tuple[float, float, float, float]) -> None:
-        left, top, right, bottom = box
+    def __init__(self, box: tuple[float, float, float, float], source: Source) -> None:
+        left, top, right, bottom = (source.scale * value for value in box)
         if not (left < right and top < bottom):
             raise UsageError(f"--box {box} is empty", remedy="write LEFT,TOP,RIGHT,BOTTOM in pixels")
         middle = (left + right) / 2
+        height, width = source.frame(0).shape[:2]
+        if not (0 <= middle < width and 0 <= (top + bottom) / 2 < height):
+            size = f"{width / source.scale:.0f}x{height / source.scale:.0f}"
+            raise UsageError(
+                f"--box {','.join(f'{value:g}' for value in box)} lies beside the picture of {size}",
+                remedy="write LEFT,TOP,RIGHT,BOTTOM in its pixels, from the upper left corner",
+            )
         self._face = Face(
             left=left,
             top=top,
@@ -218,9 +241,10 @@ def origin_of(wish: Wish, speaker: Speaker) -> dict[str, object]:
 
 def foresee(wish: Wish, model: Path) -> dict[str, object]:
     """What `animate` would make, found by reading everything and writing nothing."""
+    check_out(wish)
     card = read_card(model)
     wave, source = hear(wish.audio), open_source(wish)
-    detector = detector_of(wish)
+    detector = detector_of(wish, source)
     cuts = find_alignments(source, detector, shift=wish.shift)
     rate = rate_of(wish, source)
     height, width = source.frame(0).shape[:2]
