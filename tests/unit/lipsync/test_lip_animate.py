@@ -244,6 +244,13 @@ def test_sound_comes_back_where_it_was(tmp_path: Path) -> None:
     assert data.find(b"moov") < data.find(b"mdat")
 
 
+def test_what_a_killed_video_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-4194999-0123abcd-v.mp4").write_bytes(b"half")
+    with movie(tmp_path / "v.mp4", size=(64, 64), rate=Fraction(25), origin={}) as out:
+        out.show(np.zeros((64, 64, 3), np.uint8))
+    assert [path.name for path in tmp_path.iterdir()] == ["v.mp4"]
+
+
 def test_an_error_leaves_no_file(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError),

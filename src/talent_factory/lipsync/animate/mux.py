@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talent_factory.core.errors import FileError
-from talent_factory.core.files import atomic_path
+from talent_factory.core.files import atomic_path, clear_halves
 from talent_factory.lipsync.animate.film import av_library
 
 AUDIO_RATE = 48_000
@@ -74,6 +74,7 @@ def movie(
     DiskFull when there is no room, FileError when the encoder refuses.
     """
     av = av_library()
+    clear_halves(target)
     with atomic_path(target) as temporary:
         try:
             with av.open(

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from talent_factory.core.errors import ClipError, DiskFull
-from talent_factory.core.files import atomic_path, disk_full, is_no_room
+from talent_factory.core.files import atomic_path, clear_halves, disk_full, is_no_room
 
 if TYPE_CHECKING:
     from talent_factory.lipsync.masks import FaceMask
@@ -151,6 +151,7 @@ class _ClipFile:
         size = _HEAD + about["count"] * (self._body + _CRC)
         if not _starts_with(path, head, size):
             # another codec, mask or picture: begin anew
+            clear_halves(path)
             with atomic_path(path) as temporary, open(temporary, "wb") as stream:
                 stream.write(head)
                 stream.truncate(size)
