@@ -168,7 +168,9 @@ def test_every_key_of_a_lip_sync_training_is_documented() -> None:
             key = field.alias or name
             assert field.description, f"{part}.{name} has no description"
             row = next((line for line in section.splitlines() if line.startswith(f"| `{key}`")), "")
-            assert " ".join(field.description.split()) in row, f"docs/lipsync-config.md says nothing of {part}.{key}"
+            assert " ".join(field.description.split()) in row, (
+                f"docs/lipsync-config.md says nothing of {part}.{key}"
+            )
 
 
 def test_every_finding_and_every_error_is_documented() -> None:

@@ -58,7 +58,8 @@ class Still:
     rate: Fraction | None = None
 
     def __init__(self, image: NDArray[Any], *, long_side: int | None = None) -> None:
-        self.scale = _scale(*image.shape[:2], long_side)
+        height, width = image.shape[:2]
+        self.scale = _scale(height, width, long_side)
         self._image = even(shrunk(image, long_side))
 
     def frames(self) -> Iterator[NDArray[Any]]:
