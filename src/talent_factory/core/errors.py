@@ -6,6 +6,7 @@ TalentError (1)
 ├── FileError          a file of ours is missing, damaged or of another version
 ├── PortraitError      the image an actor starts from cannot be used
 ├── DatasetError       images, captions or their manifest do not fit together
+│   └── ClipError      a file of a talking clip is missing, damaged or of the wrong shape
 ├── KitError           a Talent Kit is broken or unfit
 ├── BaseError          a base model is missing or broken
 ├── ProviderError      an image provider failed
