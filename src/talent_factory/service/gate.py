@@ -7,6 +7,7 @@ import hmac
 import re
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 MAX_BODY = 256 * 1024
 OPEN_PATHS = frozenset(("/health",))
 _BODY_SECONDS = 20.0
+_DRAINED = 64 * MAX_BODY
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:]*)(?::\d+)?")
 
 
@@ -26,11 +28,12 @@ class Counts:
 
 
 class Refusal(NamedTuple):
-    """Why a request is turned away."""
+    """Why a request is turned away; `unread` where the asker may have more to say."""
 
     status: int
     kind: str
     message: str
+    unread: bool = True
 
 
 class Gate:
@@ -74,7 +77,7 @@ class Gate:
                 await self._app(scope, _replayed(body, receive), counted)
                 return
             refusal = body
-        await _refuse(counted, refusal)
+        await _refuse(receive, counted, refusal)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
         host = _HOST.fullmatch(headers.get(b"host", b"").decode("latin-1").lower())
@@ -101,12 +104,13 @@ async def _whole_body(receive: Receive) -> bytes | Refusal:
             while True:
                 message = await receive()
                 body += message.get("body", b"")
+                more = message.get("more_body", False)
                 if len(body) > MAX_BODY:
-                    return Refusal(413, "TooLarge", f"the body is larger than {MAX_BODY} bytes")
-                if not message.get("more_body"):
+                    return Refusal(413, "TooLarge", f"the body is larger than {MAX_BODY} bytes", unread=more)
+                if not more:
                     return bytes(body)
     except TimeoutError:
-        return Refusal(408, "TooSlow", f"the body did not come within {_BODY_SECONDS:g} s")
+        return Refusal(408, "TooSlow", f"the body did not come within {_BODY_SECONDS:g} s", unread=False)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -123,12 +127,34 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _refuse(send: Send, refusal: Refusal) -> None:
+async def _refuse(receive: Receive, send: Send, refusal: Refusal) -> None:
+    """Answer at once, and close when the asker has read it or has sent enough.
+
+    A connection that is closed while bytes of the asker are unread is reset, and a reset may throw the answer
+    away before it is read (RFC 9112, 9.6).
+    """
     from starlette.responses import JSONResponse
 
     remedy = "send the header Authorization: Bearer TOKEN" if refusal.status == 401 else ""
     body = {"error": {"kind": refusal.kind, "message": refusal.message, "remedy": remedy}}
-    headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {"Connection": "close"}
+    headers = {"Connection": "close"}
+    if refusal.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     response = JSONResponse(body, status_code=refusal.status, headers=headers)
     await send({"type": "http.response.start", "status": refusal.status, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    if refusal.unread:
+        await _drain(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _drain(receive: Receive) -> None:
+    """Read what the asker still sends, and forget it, until it ends or is too much."""
+    left = _DRAINED
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_BODY_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,31 @@ def test_a_burst_of_requests_leaves_the_memory_bounded(service: Service, raw: ht
         assert raw.post("/mixes", content=b"[" * 250_000).status_code in (400, 422)
         assert raw.post("/mixes", content=b" " * 400_000).status_code == 413
     assert server.memory_info().rss - before < 64 << 20
+
+
+@pytest.mark.parametrize("token", [True, False])
+def test_who_still_sends_reads_the_refusal_first(service: Service, token: bool) -> None:
+    size = 4 << 20
+    head = f"POST /mixes HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\n"
+    head += f"Authorization: Bearer {service.token}\r\n\r\n" if token else "\r\n"
+    address = httpx2.URL(service.url)
+    with socket.create_connection((address.host, address.port), timeout=60) as connection:
+        connection.sendall(head.encode() + b" " * (1 << 20))
+        time.sleep(0.5)  # the answer is there by now, and the connection is not reset for what follows
+        connection.sendall(b" " * (3 << 20))
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answer.startswith(b"HTTP/1.1 413" if token else b"HTTP/1.1 401")
+    assert answer.endswith(b"}}")
+
+
+def test_who_sends_without_end_is_cut_off(service: Service) -> None:
+    address = httpx2.URL(service.url)
+    with socket.create_connection((address.host, address.port), timeout=60) as connection:
+        connection.sendall(b"POST /mixes HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        piece = b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
+        with pytest.raises(OSError):
+            for _ in range(1000):
+                connection.sendall(piece)
 
 
 @pytest.fixture
