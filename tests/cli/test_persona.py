@@ -121,6 +121,7 @@ def test_a_changed_kit_is_named_until_it_is_taken(
         (["new", "x", "--identity", IDENTITY, "--slider", "mecha=7"], 2, "from 0 to 1"),
         (["new", "x", "--identity", IDENTITY, "--palette", "primary=blue"], 2, "palette"),
         (["new", "x", "--identity", IDENTITY, "--size", "big"], 2, "is no size"),
+        (["new", "x", "--identity", IDENTITY, "--size", "30x32"], 2, "30x32 is not possible"),
         (["new", "kairo", "--identity", IDENTITY], 2, "already"),
         (["set", "kairo", "--weight", f"{IDENTITY}=2.5"], 2, "kits.0.weight"),
         (["set", "kairo", "--weight", "avatar.style.none=1"], 2, "has no kit"),

@@ -5,14 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from talent_factory.core.errors import UsageError
 from talent_factory.kits.manifest import CONTROLS_FOLDER, parse_prompts
 from talent_factory.kits.strict import MAX_TEXT_BYTES, StrictJsonError, read_regular
 
 _SIZE = re.compile(r"(\d{1,5})[xX](\d{1,5})")
+# Pixels for each cell of a latent, and the most that a side is drawn with.
+_CELL, _MAX_SIDE = 8, 4096
+
+
+def _possible(size: tuple[int, int]) -> tuple[int, int]:
+    if any(side % _CELL or not _CELL <= side <= _MAX_SIDE for side in size):
+        raise ValueError(
+            f"{size[0]}x{size[1]} is not possible, use multiples of {_CELL} up to {_MAX_SIDE}, "
+            f"such as {_nearest(size[0])}x{_nearest(size[1])}"
+        )
+    return size
+
+
+def _nearest(side: int) -> int:
+    return min(max(round(side / _CELL), 1) * _CELL, _MAX_SIDE)
+
+
+# (width, height) in pixels that an autoencoder of factor 8 can draw.
+PictureSize = Annotated[tuple[int, int], AfterValidator(_possible)]
 
 
 def read_size(text: str) -> tuple[int, int]:

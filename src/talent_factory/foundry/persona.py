@@ -14,6 +14,7 @@ from talent_factory.core.errors import ConfigError, FileError, UsageError
 from talent_factory.core.files import write_json
 from talent_factory.core.records import Record
 from talent_factory.core.workspace import check_token
+from talent_factory.foundry.asked import PictureSize
 from talent_factory.foundry.discover import Ingredient, Kit
 from talent_factory.kits.manifest import Digest, Line, TalentId
 from talent_factory.kits.strict import MAX_TEXT_BYTES, StrictJsonError, parse_object, read_regular
@@ -130,7 +131,7 @@ class Drawing(Record):
 
     steps: int = Field(default=20, ge=1, le=500)
     guidance: float | None = Field(default=None, ge=0, le=50)
-    size: tuple[int, int] | None = None
+    size: PictureSize | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
     batch: int = Field(default=4, ge=1, le=64)
     threads: int | None = Field(default=None, ge=1, le=1024)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from talent_factory.core.errors import UsageError
 from talent_factory.core.records import Record
+from talent_factory.foundry.asked import read_size
 from talent_factory.foundry.persona import Persona
 
 
@@ -112,14 +113,6 @@ def numbers(texts: Sequence[str], *, option: str) -> dict[str, float]:
             )
         found[name] = number
     return found
-
-
-def read_size(text: str) -> tuple[int, int]:
-    """`WIDTHxHEIGHT` in pixels. Raises UsageError for anything else."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip().lower())
-    if match is None:
-        raise UsageError(f"{text[:40]!r} is no size", remedy="write --size 512x768")
-    return int(match[1]), int(match[2])
 
 
 def split_dials(texts: Sequence[str]) -> tuple[Mapping[str, tuple[str, str]], Mapping[str, float]]:

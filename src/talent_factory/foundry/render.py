@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from talent_factory import __version__
-from talent_factory.core.errors import Cancelled, KitError, UsageError
+from talent_factory.core.errors import Cancelled, KitError
 from talent_factory.core.events import Reporter
 from talent_factory.core.files import write_bytes
 from talent_factory.core.records import Record
 from talent_factory.core.stop import StopSignal
+from talent_factory.foundry.asked import PictureSize
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient
 from talent_factory.foundry.recipe import Control, ControlUse, KitUse, RenderRecipe, encode_png, holds_recipe
@@ -55,7 +56,7 @@ class RenderOrder(Record):
     steps: int = Field(default=20, ge=1, le=500)
     guidance: float | None = Field(default=None, ge=0, le=50)
     """None takes the base's own."""
-    size: tuple[int, int] | None = None
+    size: PictureSize | None = None
     batch: int = Field(default=4, ge=1, le=64)
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Of the processor, as sums are shared out among them; None takes what torch would."""
@@ -104,13 +105,13 @@ def render(
     """Render every shot with the kits of `mix` merged into `base`; returns the paths `out/NNN.png` in order.
 
     Images that are there already, by their recipe, are not drawn again. The base leaves this function bit for
-    bit as it came. Raises KitError when a kit is for another base or revision, UsageError when a size is no
-    multiple of 8, Cancelled when `stop` asks for it; finished images are kept then.
+    bit as it came. Raises KitError when a kit is for another base or revision, Cancelled when `stop` asks for
+    it; finished images are kept then.
     """
     from talent_factory.training.sampler import draw
 
     _check_revision(base, mix)
-    size = _size(base, order)
+    size = order.size or (base.resolution, base.resolution)
     recipes = _recipes(base, order, mix, size)
     paths = tuple(out / image_name(number) for number in range(1, len(recipes) + 1))
     batches = _batches(order)
@@ -229,14 +230,6 @@ def _manner(base: Base, order: RenderOrder, size: tuple[int, int]) -> Manner:
 
     guidance = base.guidance if order.guidance is None else order.guidance
     return Manner(order.steps, guidance, order.negative, (size[1], size[0]))
-
-
-def _size(base: Base, order: RenderOrder) -> tuple[int, int]:
-    """(width, height) in pixels."""
-    width, height = order.size or (base.resolution, base.resolution)
-    if width % 8 or height % 8 or not (8 <= width <= 4096 and 8 <= height <= 4096):
-        raise UsageError(f"size {width}x{height} is not possible", remedy="use multiples of 8 up to 4096")
-    return width, height
 
 
 def _recipes(base: Base, order: RenderOrder, mix: Mix, size: tuple[int, int]) -> list[RenderRecipe]:
