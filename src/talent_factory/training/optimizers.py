@@ -143,10 +143,6 @@ def _schedule_free(groups: list[dict[str, Any]], keys: OptimizerKeys) -> torch.o
         from schedulefree import AdamWScheduleFree
     except ImportError:
         raise _missing(keys.name, "schedulefree") from None
-    if keys.beta1 == 0.0:
-        raise ConfigError(
-            "optimizer.beta1 0 leaves schedule-free nothing to average", remedy="write optimizer.beta1: 0.9"
-        )
     made = AdamWScheduleFree(
         groups, betas=(keys.beta1, keys.beta2), eps=keys.epsilon, weight_decay=keys.weight_decay
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from talent_factory.core.records import Record
 
@@ -86,6 +86,14 @@ class OptimizerKeys(Record):
     lora_plus: float = Field(
         1.0, ge=1.0, le=64.0, description="LoRA+: times the learning rate for the up matrices."
     )
+
+    @model_validator(mode="after")
+    def _averages_something(self) -> OptimizerKeys:
+        if self.name == "adamw-schedulefree" and self.beta1 == 0.0:
+            raise ValueError(
+                "adamw-schedulefree averages the weights with beta1, and 0 leaves it nothing: write beta1: 0.9"
+            )
+        return self
 
 
 class NetworkKeys(Record):

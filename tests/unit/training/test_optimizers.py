@@ -180,16 +180,9 @@ def test_a_missing_library_is_said(name: Any, module: str, monkeypatch: pytest.M
     assert "talent-factory[optimizers]" in caught.value.remedy
 
 
-@pytest.mark.parametrize(
-    ("keys", "device", "match"),
-    [
-        (OptimizerKeys(name="adamw8bit"), "mps", "no kernels"),
-        (OptimizerKeys(name="adamw-schedulefree", beta1=0.0), "cpu", "nothing to average"),
-    ],
-)
-def test_what_cannot_work_is_refused(keys: OptimizerKeys, device: str, match: str) -> None:
-    with pytest.raises(ConfigError, match=match):
-        make_optimizer([], keys, device=torch.device(device))
+def test_what_cannot_work_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no kernels"):
+        make_optimizer([], OptimizerKeys(name="adamw8bit"), device=torch.device("mps"))
 
 
 def test_prodigy_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,6 +97,7 @@ def test_every_field_is_explained() -> None:
         ("1", "optimizer: {name: prodigy, lora_plus: 4}", "one rate for all layers"),
         ("1", "optimizer: {name: prodigy}\ntrain_text_encoder: true\ntext_encoder_lr: 0.5", "one rate"),
         ("1e-4", "optimizer: {name: adamw-schedulefree}\nema: 0.99", "averages the weights itself"),
+        ("1e-4", "optimizer: {name: adamw-schedulefree, beta1: 0}", "leaves it nothing: write beta1: 0.9"),
     ],
 )
 def test_what_an_optimiser_cannot_do_is_said(
