@@ -19,10 +19,13 @@ from talent_factory.lipsync.score.measures import (
 )
 from talent_factory.lipsync.score.reader import load_reader, read_dark, read_mouths
 from talent_factory.lipsync.score.reader_training import calibration_set, fit_reader, write_reader
-from talent_factory.lipsync.score.records import Figures, checks_of
+from talent_factory.lipsync.score.records import MOST_SHUFFLED, Figures, checks_of
+from talent_factory.lipsync.score.rows import PAIRINGS, Subject, foreign
 from talent_factory.lipsync.score.video import loudness, score_video
 from talent_factory.lipsync.synth.clips import Order, make_take
+from talent_factory.lipsync.synth.dice import Dice
 from talent_factory.lipsync.synth.face import draw_face
+from talent_factory.lipsync.synth.voice import make_voice, speak
 
 ORDER = Order(clips=1, seconds=4, size=64, seed=71)
 
@@ -115,3 +118,37 @@ def test_checks_name_what_is_missed() -> None:
         "open on silence",
         "foreign sound must not fit",
     ]
+
+
+def spoken(seed: int, clip: int, frames: int) -> Subject:
+    """A clip whose features are its true mouth: what a network without fault would make of the sound."""
+    voice = make_voice(Dice("pairings", seed, "voice", clip))
+    opening = speak(voice, Dice("pairings", seed, "speech", clip), frames).opening
+    return Subject(f"A-{clip}", np.zeros((frames, 2, 2, 3), np.uint8), opening[:, None, None], opening)
+
+
+def test_foreign_sound_is_no_likeness_by_chance() -> None:
+    for seed, count, seconds in ((1, 6, 8), (2, 6, 3), (3, 2, 8), (4, 1, 8)):
+        subjects = [spoken(seed, clip, 25 * seconds) for clip in range(count)]
+        honest, lazy, plain = [], [], []
+        for index, subject in enumerate(subjects):
+            sounds = [sound[:, 0, 0] for sound in foreign(subjects, index)]
+            assert len(sounds) == PAIRINGS
+            assert all(len(sound) == len(subject.frames) for sound in sounds)
+            honest += [pearson(sound, subject.opening) for sound in sounds]
+            # a mouth that follows the frames as much as the sound is found out
+            lazy += [pearson(0.5 * sound + 0.5 * subject.opening, subject.opening) for sound in sounds]
+            plain.append(pearson(subjects[(index + 1) % count].opening, subject.opening))
+        assert abs(np.mean(honest)) < 0.6 * MOST_SHUFFLED
+        assert np.mean(lazy) > 3 * MOST_SHUFFLED
+        if seconds == 3:  # the silence at both ends, which all clips share
+            assert np.mean(plain) > MOST_SHUFFLED
+
+
+def test_foreign_sound_comes_from_others_and_fits_the_length() -> None:
+    subjects = [spoken(5, clip, frames) for clip, frames in enumerate((30, 12, 50))]
+    sounds = [sound[:, 0, 0] for sound in foreign(subjects, 0)]
+    # the two others in turn, each from another place on, the short one again and again
+    assert np.array_equal(sounds[0], np.roll(np.tile(subjects[1].opening, 3), 2)[:30])
+    assert np.array_equal(sounds[1], np.roll(subjects[2].opening, 17)[:30])
+    assert np.array_equal(sounds[2], np.roll(np.tile(subjects[1].opening, 3), 6)[:30])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,8 @@ SHUFFLED, DELAYED, COPIED, SILENCE = (
     "copied reference",
     "silence",
 )
+PAIRINGS = 5
+"""Foreign sounds that each clip is made to say; one alone may fit by chance as far as 0.3."""
 _PICTURES = 10  # frames of each clip that likeness is measured on
 
 Frames = NDArray[np.uint8]
@@ -102,7 +104,7 @@ def score_actor(
     for done, subject in enumerate(subjects):
         if stop is not None and stop.requested:
             raise Cancelled(f"{done} of {len(subjects)} clips are scored", remedy="run the command again")
-        _clip(rows, speaker, subject, subjects[(done + 1) % len(subjects)], network)
+        _clip(rows, speaker, subject, foreign(subjects, done), network)
         shown.progress("score", done + 1, len(subjects), unit="clip")
     figures = tuple(_figures(name, row) for name, row in rows.items())
     return Score(
@@ -114,40 +116,55 @@ def score_actor(
 
 
 def _clip(
-    rows: dict[str, _Row], speaker: Speaker, subject: Subject, other: Subject, network: SyncNet | None
+    rows: dict[str, _Row],
+    speaker: Speaker,
+    subject: Subject,
+    foreigners: Iterator[NDArray[Any]],
+    network: SyncNet | None,
 ) -> None:
-    frames, sound, true = subject.frames, subject.features, subject.opening
-    length = len(frames)
-    widest = int(np.argmax(read_mouths(frames)[0]))
-    late = np.concatenate([np.zeros_like(sound[:DELAY]), sound[:-DELAY]])
-    copied = frames.copy()
-    copied[:, frames.shape[1] // 2 :] = frames[0, frames.shape[1] // 2 :]
-    videos = {
-        TRUE: frames,
-        CODEC: round_trip(speaker, frames),
-        OURS: speak(speaker, frames, sound),
-        SHUFFLED: speak(speaker, frames, foreign(other.features, length, same=other is subject)),
-        DELAYED: speak(speaker, frames, late),
-        COPIED: copied,
-        SILENCE: speak(speaker, frames, _silence(speaker, length), reference=widest),
-    }
-    for name, video in videos.items():
+    frames, half = subject.frames, subject.frames.shape[1] // 2
+    for name, video in _videos(speaker, subject, foreigners):
         row = rows[name]
-        row.readings.append((read_mouths(video)[0], true))
-        for k in np.linspace(0, length - 1, min(_PICTURES, length)).astype(int):
-            half = frames.shape[1] // 2
+        row.readings.append((read_mouths(video)[0], subject.opening))
+        for k in np.linspace(0, len(frames) - 1, min(_PICTURES, len(frames))).astype(int):
             row.upper.append(psnr(video[k, :half], frames[k, :half]))
             row.likeness.append(ssim(video[k], frames[k]))
         if network is not None and name != SILENCE:
-            verdict = judge(network, video, sound)
+            verdict = judge(network, video, subject.features)
             row.verdicts.append((verdict.offset, verdict.error, verdict.confidence))
 
 
-def foreign(features: NDArray[Any], length: int, *, same: bool) -> NDArray[Any]:
-    """Sound that does not belong to a clip of `length` frames: another clip's, or its own, moved."""
-    if same:
-        return np.roll(features, length // 2, axis=0)
-    return np.concatenate([features] * (-(-length // len(features))))[:length]
+def _videos(
+    speaker: Speaker, subject: Subject, foreigners: Iterator[NDArray[Any]]
+) -> Iterator[tuple[str, Frames]]:
+    """One clip as each row shows it, one video after the other: only one is held."""
+    frames, sound = subject.frames, subject.features
+    yield TRUE, frames
+    yield CODEC, round_trip(speaker, frames)
+    yield OURS, speak(speaker, frames, sound)
+    for other in foreigners:
+        yield SHUFFLED, speak(speaker, frames, other)
+    yield DELAYED, speak(speaker, frames, np.concatenate([np.zeros_like(sound[:DELAY]), sound[:-DELAY]]))
+    copied = frames.copy()
+    copied[:, frames.shape[1] // 2 :] = frames[0, frames.shape[1] // 2 :]
+    yield COPIED, copied
+    widest = int(np.argmax(read_mouths(frames)[0]))
+    yield SILENCE, speak(speaker, frames, _silence(speaker, len(frames)), reference=widest)
+
+
+def foreign(subjects: Sequence[Subject], index: int) -> Iterator[NDArray[Any]]:
+    """PAIRINGS sounds (T, 10, 384) that do not belong to subject `index`: those of the subjects after it in
+    turn, or its own where it is alone, repeated to its length.
+
+    Each is turned by another share of its length. Most speech begins and ends in silence: laid beside each
+    other as they are, mouths that follow nothing but their own sound agree by about 0.1.
+    """
+    length = len(subjects[index].frames)
+    others = [*subjects[index + 1 :], *subjects[:index]] or [subjects[index]]
+    for turn in range(PAIRINGS):
+        features = others[turn % len(others)].features
+        moved = np.roll(features, round(len(features) * (turn + 1) / (PAIRINGS + 1)), axis=0)
+        yield np.concatenate([moved] * (-(-length // len(moved))))[:length]
 
 
 def _silence(speaker: Speaker, length: int) -> NDArray[Any]:
