@@ -28,8 +28,9 @@ def tell_findings(dataset: Path, reporter: Reporter) -> None:
 def enter_in_registry(place: Workspace, reporter: Reporter) -> None:
     """Bring the registry up to date; a damaged one is told of, and spoils no finished training."""
     from talent_factory.kits.registry import update_registry
+    from talent_factory.newcomer import given_names
 
     try:
-        update_registry(place.root, place.talents)
+        update_registry(place.root, place.talents, names=given_names(place))
     except TalentError as error:
         reporter.message(f"the registry was not updated: {error.message}; {error.remedy}")

@@ -21,6 +21,8 @@ PHOTOS, CONFIG, FOUND, SHEET, LORA = "photos", "config.yaml", "photos.json", "sh
 USUAL_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 SMALLEST = 64  # what a config may ask for; a base for trials is made for less
 _SIDES = {"1.5": 512, "xl": 1024}
+# In the place of what the preset says later, so that the rest can be checked before any photo is read.
+_STAND_INS = {"lora_rank": 1, "max_train_steps": 1, "learning_rate": 1e-4, "batch_size": 1}
 
 
 Consent = Literal["self", "written"]
@@ -87,6 +89,8 @@ class Made(Record):
     images: int
     left_out: tuple[str, ...]
     findings: tuple[Finding, ...]
+    name: str = ""
+    """Who it is, as somebody wrote it; a trigger keeps small letters and digits alone."""
 
 
 def welcome(
@@ -100,8 +104,9 @@ def welcome(
     """Check the photos and write `people/TOKEN`: `photos/30_token`, the config, what was found, a sheet.
 
     The folder appears whole. One that was made from these very photos stays as it is; one made from others
-    is replaced only with `again`. Raises UsageError then, DatasetError when no photo will do, BaseError when
-    the base is not here (unless not `need_base`, where its usual size is taken).
+    is replaced only with `again`. Raises UsageError then, ConfigError for an option no training takes,
+    DatasetError when no photo will do, BaseError when the base is not here (unless not `need_base`, where its
+    usual size is taken).
     """
     from talent_factory.dataset.layout import read_folder
     from talent_factory.dataset.shapes import check_resolution
@@ -111,12 +116,13 @@ def welcome(
     told, version, side = _base(who, need_base=need_base)
     side = check_resolution(who.resolution or max(side, SMALLEST))
     folder = place.people / who.trigger
+    config = _config(who, place=place, version=version, side=side)
     before = None if again else _made_before(folder, who, side)
     if before is not None:
-        before = _reconfigured(folder, before, _config(who, place=place, version=version, side=side))
+        before = _reconfigured(folder, before, who, config)
         return _welcome(who, folder, before, side, kept_before=True)
     with atomic_folder(folder) as fresh:
-        made = _fill(fresh, who, place=place, version=version, side=side, told=told, reporter=reporter)
+        made = _fill(fresh, who, config=config, side=side, told=told, reporter=reporter)
     return _welcome(who, folder, made, side)
 
 
@@ -141,6 +147,17 @@ def plan_newcomer(
     ]
     titled = {"title": f"{who.name} to a Talent Kit", "steps": tuple(steps)}
     return greeted.model_copy(update=moved), plan.model_copy(update=titled)
+
+
+def given_names(place: Workspace) -> dict[str, str]:
+    """The names that people were given to `talent new`, by the id of the kit; damaged folders have none."""
+    names = {}
+    for found in sorted(place.people.glob(f"*/{FOUND}")):
+        try:
+            names[f"avatar.identity.{found.parent.name}"] = read_record(found, Made).name
+        except FileError:
+            continue  # `talent new` says so when it is asked for that person again
+    return {talent_id: name for talent_id, name in names.items() if name}
 
 
 def consent_of(text: str) -> Consent | None:
@@ -204,17 +221,18 @@ def _made_before(folder: Path, who: Newcomer, side: int) -> Made | None:
     return made
 
 
-def _reconfigured(folder: Path, made: Made, config: str) -> Made:
+def _reconfigured(folder: Path, made: Made, who: Newcomer, config: str) -> Made:
     """Other options for the same photos: the config is written anew, unless a person edited it."""
-    if config == made.config:
+    changed = made.model_copy(update={"config": config, "name": who.name})
+    if changed == made:
         return made
-    if (folder / CONFIG).read_text("utf-8") != made.config:
+    if config != made.config and (folder / CONFIG).read_text("utf-8") != made.config:
         raise UsageError(
             f"{folder / CONFIG} was edited by hand, and other options are asked for now",
             remedy=f"put them into it and: talent train {folder / CONFIG}",
         )
-    changed = made.model_copy(update={"config": config})
-    write_text(folder / CONFIG, config)
+    if config != made.config:
+        write_text(folder / CONFIG, config)
     write_json(folder / FOUND, changed.model_dump(mode="json"))
     return changed
 
@@ -232,8 +250,7 @@ def _fill(
     fresh: Path,
     who: Newcomer,
     *,
-    place: Workspace,
-    version: str,
+    config: str,
     side: int,
     told: list[Finding],
     reporter: Reporter | None,
@@ -264,13 +281,13 @@ def _fill(
         *token_findings(who.trigger, class_noun=who.class_noun),
         *found.findings,
     ]
-    config = _config(who, place=place, version=version, side=side)
     made = Made(
         key=_key(who, side),
         config=config,
         images=len(found.kept),
         left_out=tuple(photo.name for photo in found.left_out),
         findings=tuple(findings),
+        name=who.name,
     )
     write_json(fresh / FOUND, made.model_dump(mode="json"))
     write_text(fresh / CONFIG, config)
@@ -278,7 +295,12 @@ def _fill(
 
 
 def _config(who: Newcomer, *, place: Workspace, version: str, side: int) -> str:
-    """The training config: only what is particular to this person, a preset says the rest."""
+    """The training config: only what is particular to this person, a preset says the rest.
+
+    Raises ConfigError for a value that no training takes.
+    """
+    from talent_factory.core.config import parse
+    from talent_factory.training.config import TrainConfig
     from talent_factory.training.config_text import config_text
 
     keys: dict[str, Any] = {
@@ -299,6 +321,7 @@ def _config(who: Newcomer, *, place: Workspace, version: str, side: int) -> str:
         "description": f"{who.trigger}, a {who.class_noun}, learnt from photos",
         "tags": ["identity", who.class_noun],
     }
+    parse(TrainConfig, {**_STAND_INS, **keys}, source="the options", remedy="talent new --help")
     head = (
         f"A likeness of {who.trigger}; the photos were checked, see {SHEET} and {FOUND} beside this file.",
     )

@@ -71,7 +71,7 @@ def test_the_whole_way_ends_in_the_registry(tmp_path: Path, capsys: pytest.Captu
         assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json", ".txt", ".png"}
     assert talent(["kit", "registry", "-w", str(tmp_path / "w"), "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["name"], row["steps"], row["images"], row["notes"]) == ("zwx", 2, 5, "first try")
+    assert (row["name"], row["steps"], row["images"], row["notes"]) == ("Zwx", 2, 5, "first try")
     assert talent([*command, "--resolution", "64"]) == 0  # and again: nothing is done
     assert "prepared before" in capsys.readouterr().out
     # other steps are another training: the one before is put aside, not in the way

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.photo_maker import write_photos
 
-from talent_factory.core.errors import BaseError, DatasetError, UsageError
+from talent_factory.core.errors import BaseError, ConfigError, DatasetError, UsageError
 from talent_factory.core.workspace import Workspace
-from talent_factory.newcomer import CONFIG, Newcomer, consent_of, plan_newcomer, welcome
+from talent_factory.newcomer import CONFIG, FOUND, Newcomer, consent_of, given_names, plan_newcomer, welcome
 from talent_factory.training.config import load_train_config
 from talent_factory.training.families.random_base import make_random_base
 
@@ -135,6 +135,28 @@ def test_a_plan_writes_nothing_and_names_the_real_folder(tmp_path: Path, place: 
     assert made.config == place.people / "zwx_kairo" / CONFIG
     assert [step.name for step in plan.steps] == ["dataset", "train", "kit"]
     assert str(place.people / "zwx_kairo" / "photos") in plan.steps[0].detail
+
+
+def test_an_option_that_no_training_takes_is_refused_as_such(tmp_path: Path, place: Workspace) -> None:
+    """Before a photo is read, and naming no file: a dry run's config lies in a folder that goes away."""
+    for begin in (plan_newcomer, welcome):
+        with pytest.raises(ConfigError, match="the options: 'max_train_steps'") as caught:
+            begin(_who(tmp_path, steps=2_000_000), place=place)
+        assert caught.value.remedy == "talent new --help"
+    assert not place.root.exists()
+
+
+def test_the_name_is_kept_as_it_was_written(tmp_path: Path, place: Workspace) -> None:
+    assert given_names(place) == {}
+    made = welcome(_who(tmp_path), place=place)
+    assert given_names(place) == {"avatar.identity.zwx_kairo": "Zwx Kairo"}
+    before = made.config.read_bytes()
+    made.config.write_bytes(before + b"author: me\n")
+    welcome(_who(tmp_path, name="Zwx KAIRO"), place=place)
+    assert given_names(place) == {"avatar.identity.zwx_kairo": "Zwx KAIRO"}
+    assert made.config.read_bytes() == before + b"author: me\n"
+    (made.folder / FOUND).write_text("{")
+    assert given_names(place) == {}
 
 
 def test_names_become_tokens(tmp_path: Path) -> None:

@@ -24,12 +24,13 @@ def registry(
     from talent_factory.core.errors import UsageError
     from talent_factory.core.workspace import workspace_from
     from talent_factory.kits.registry import update_registry
+    from talent_factory.newcomer import given_names
 
     if (talent_id is None) != (note is None):
         raise UsageError("a note and a kit belong together", remedy='talent kit registry ID --note "TEXT"')
     place = workspace_from(workspace)
     notes = {talent_id: note} if talent_id is not None and note is not None else None
-    rows = update_registry(place.root, place.talents, notes=notes)
+    rows = update_registry(place.root, place.talents, notes=notes, names=given_names(place))
     emit(rows, as_json, lambda: _show(rows))
 
 

@@ -120,7 +120,7 @@ def _train(greeted: Welcome, place: Workspace, *, export: Path | None, notes: st
     from talent_factory.core.config import load_yaml
     from talent_factory.kits.export import export_kit
     from talent_factory.kits.registry import update_registry
-    from talent_factory.newcomer import LORA
+    from talent_factory.newcomer import LORA, given_names
     from talent_factory.training.devices import prepare_environment
 
     prepare_environment(load_yaml(greeted.config))  # before anything loads torch
@@ -137,7 +137,8 @@ def _train(greeted: Welcome, place: Workspace, *, export: Path | None, notes: st
         export_kit(kit, target="a1111", out=folder, name=greeted.token, base_folder=base).files[0].path
         for folder in folders
     ]
-    update_registry(place.root, place.talents, notes={greeted.talent_id: notes} if notes else None)
+    remarks = {greeted.talent_id: notes} if notes else None
+    update_registry(place.root, place.talents, notes=remarks, names=given_names(place))
     return {"kit": kit, "lora": files[0], "exported": files[1:]}
 
 

@@ -1,11 +1,12 @@
 """The table of all that was trained in a workspace: `registry.jsonl` for programs, `registry.md` for people.
 
-Both are rebuilt from the kits' own manifests; only the notes are a person's, and they are kept.
+Both are rebuilt from the kits' own manifests; only names and notes are a person's, and they are kept.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from talent_factory.core.errors import FileError, KitError
@@ -18,7 +19,10 @@ _COLUMNS = ("name", "token", "date", "base", "steps", "images", "weight", "notes
 
 
 class Row(Record):
-    """One kit: `date` is the day it was made, `steps` optimiser steps, `weight` the strength to use it at."""
+    """One kit: `date` is the day it was made, `steps` optimiser steps, `weight` the strength to use it at.
+
+    `name` is what somebody called it, else the end of its id. A name stays in the workspace: kits travel.
+    """
 
     id: str
     name: str
@@ -31,14 +35,31 @@ class Row(Record):
     notes: str = ""
 
 
-def update_registry(root: Path, talents: Path, *, notes: dict[str, str] | None = None) -> list[Row]:
+class _Own(Record):
+    """What a person said of a kit, by nobody else known."""
+
+    name: str = ""
+    notes: str = ""
+
+
+def update_registry(
+    root: Path,
+    talents: Path,
+    *,
+    notes: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> list[Row]:
     """Rebuild both files in `root` from the kits in `talents`; returns the rows, newest first.
 
-    `notes` sets the notes of kits by id; all others keep the ones they have, also while their kit is away
-    for a rebuild. A folder that is no kit is passed over. Raises FileError when the old table is damaged,
-    KitError for a note about a kit that does not exist.
+    `notes` and `names` set those of kits by id; all others keep the ones they have. A folder that is no kit is
+    passed over, and so is a name without its kit. Raises FileError when the old table is damaged, KitError for
+    a note about a kit that does not exist.
     """
-    known = _notes(root / TABLE) | (notes or {})
+    known = _known(root / TABLE)
+    for talent_id, note in (notes or {}).items():
+        known[talent_id] = known.get(talent_id, _Own()).model_copy(update={"notes": note})
+    for talent_id, name in (names or {}).items():
+        known[talent_id] = known.get(talent_id, _Own()).model_copy(update={"name": name})
     kits = sorted(path.parent for path in talents.glob(f"*/{MANIFEST_FILE}") if path.parent.name[0] != ".")
     rows = [row for kit in kits if (row := _row(kit, known)) is not None]
     lost = set(notes or {}) - {row.id for row in rows}
@@ -51,29 +72,35 @@ def update_registry(root: Path, talents: Path, *, notes: dict[str, str] | None =
 
 
 def move_note(root: Path, talents: Path, *, old: str, new: str) -> None:
-    """Give the note about a kit to its new id, and rebuild the table where there is one."""
+    """Give name and note of a kit to its new id, and rebuild the table where there is one."""
     if (root / TABLE).is_file():
-        note = _notes(root / TABLE).get(old, "")
-        update_registry(root, talents, notes={new: note} if note else None)
+        own = _known(root / TABLE).get(old, _Own())
+        update_registry(
+            root,
+            talents,
+            notes={new: own.notes} if own.notes else None,
+            names={new: own.name} if own.name else None,
+        )
 
 
-def _row(kit: Path, notes: dict[str, str]) -> Row | None:
+def _row(kit: Path, known: Mapping[str, _Own]) -> Row | None:
     try:
         manifest = read_manifest(kit)
     except KitError:
         return None
     facts = manifest.metadata.provenance or {} if manifest.metadata else {}
     images = facts.get("images")
+    own = known.get(manifest.id, _Own())
     return Row(
         id=manifest.id,
-        name=manifest.id.split(".", 2)[2],
+        name=own.name or _plain_name(manifest.id),
         token=manifest.token or "",
         date=manifest.created_at.date().isoformat() if manifest.created_at else "",
         base=manifest.base_model,
         steps=_steps(manifest),
         images=images if isinstance(images, int) else None,
         weight=manifest.default_weight,
-        notes=notes.get(manifest.id, ""),
+        notes=own.notes,
     )
 
 
@@ -86,13 +113,24 @@ def _steps(manifest: TalentManifest) -> int | None:
     return steps if isinstance(steps, int) else None
 
 
-def _notes(table: Path) -> dict[str, str]:
+def _plain_name(talent_id: str) -> str:
+    """The name of a kit that nobody gave another."""
+    return talent_id.split(".", 2)[2]
+
+
+def _known(table: Path) -> dict[str, _Own]:
+    """What the table holds that no kit says, by id."""
     if not table.is_file():
         return {}
     try:
         rows = [json.loads(line) for line in table.read_text("utf-8").splitlines() if line.strip()]
-        return {str(row["id"]): str(row.get("notes") or "") for row in rows}
-    except (ValueError, KeyError, TypeError) as error:
+        found = {}
+        for row in rows:
+            talent_id, name = str(row["id"]), str(row.get("name") or "")
+            own = "" if name == _plain_name(talent_id) else name
+            found[talent_id] = _Own(name=own, notes=str(row.get("notes") or ""))
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise FileError(
             f"{table} cannot be read ({error}), and it holds your notes",
             remedy="mend that line, or move the file away to begin a new table",

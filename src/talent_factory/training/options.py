@@ -91,7 +91,7 @@ class OptimizerKeys(Record):
     def _averages_something(self) -> OptimizerKeys:
         if self.name == "adamw-schedulefree" and self.beta1 == 0.0:
             raise ValueError(
-                "adamw-schedulefree averages the weights with beta1, and 0 leaves it nothing: write beta1: 0.9"
+                "adamw-schedulefree averages weights with beta1, and 0 leaves it nothing: write beta1: 0.9"
             )
         return self
 

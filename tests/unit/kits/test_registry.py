@@ -1,4 +1,4 @@
-"""The registry is rebuilt from the kits; only a person's notes live in it alone."""
+"""The registry is rebuilt from the kits; only a person's names and notes live in it alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.kit_maker import make_base, make_kit
 
 from talent_factory.core.errors import FileError, KitError
-from talent_factory.kits.registry import PAGE, TABLE, update_registry
+from talent_factory.kits.registry import PAGE, TABLE, move_note, update_registry
 
 ONE, TWO = "avatar.identity.zwx", "avatar.identity.ohwx"
 
@@ -53,17 +53,35 @@ def test_notes_are_kept_when_it_is_rebuilt(tmp_path: Path, talents: Path) -> Non
     assert "hair \\| a bit red" in (tmp_path / PAGE).read_text()
 
 
+def test_names_are_kept_and_move_with_the_kit(tmp_path: Path, talents: Path) -> None:
+    update_registry(tmp_path, talents, names={ONE: "Anna-Lena Zwx", "avatar.identity.to_come": "B"})
+    assert [row.name for row in update_registry(tmp_path, talents)] == ["ohwx", "Anna-Lena Zwx"]
+    assert "| Anna-Lena Zwx | zwx |" in (tmp_path / PAGE).read_text()
+    # as a rename does: the table still holds the old id
+    new = "avatar.identity.other"
+    text = (talents / ONE / "talent.json").read_text()
+    (talents / ONE).rename(talents / new)
+    (talents / new / "talent.json").write_text(text.replace(ONE, new))
+    move_note(tmp_path, talents, old=ONE, new=new)
+    move_note(tmp_path, talents, old=TWO, new="avatar.identity.nobody")
+    assert {row.id: row.name for row in update_registry(tmp_path, talents)} == {
+        TWO: "ohwx",
+        new: "Anna-Lena Zwx",
+    }
+
+
 def test_a_note_needs_its_kit(tmp_path: Path, talents: Path) -> None:
     with pytest.raises(KitError, match=r"no kit avatar\.identity\.gone"):
         update_registry(tmp_path, talents, notes={"avatar.identity.gone": "x"})
     assert not (tmp_path / TABLE).exists()
 
 
-def test_a_damaged_table_is_not_overwritten(tmp_path: Path, talents: Path) -> None:
-    (tmp_path / TABLE).write_text("{")
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"id": "zwx"}', '{"id": null}'])
+def test_a_damaged_table_is_not_overwritten(tmp_path: Path, talents: Path, damaged: str) -> None:
+    (tmp_path / TABLE).write_text(damaged)
     with pytest.raises(FileError, match="holds your notes"):
         update_registry(tmp_path, talents)
-    assert (tmp_path / TABLE).read_text() == "{"
+    assert (tmp_path / TABLE).read_text() == damaged
 
 
 def test_folders_that_are_no_kits_are_passed_over(tmp_path: Path, talents: Path) -> None:
