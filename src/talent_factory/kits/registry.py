@@ -51,9 +51,9 @@ def update_registry(
 ) -> list[Row]:
     """Rebuild both files in `root` from the kits in `talents`; returns the rows, newest first.
 
-    `notes` and `names` set those of kits by id; all others keep the ones they have. A folder that is no kit is
-    passed over, and so is a name without its kit. Raises FileError when the old table is damaged, KitError for
-    a note about a kit that does not exist.
+    `notes` and `names` set those of kits by id; all others keep the ones they have. A folder that is no kit
+    is passed over, and so is a name without its kit. Raises FileError when the old table is damaged, KitError
+    for a note about a kit that does not exist.
     """
     known = _known(root / TABLE)
     for talent_id, note in (notes or {}).items():
