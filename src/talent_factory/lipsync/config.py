@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from talent_factory.core.records import Record
 from talent_factory.lipsync.masks import FaceMask
-from talent_factory.lipsync.records import ClipName
+from talent_factory.lipsync.records import ClipName, is_clip_name
 
 MixedPrecision = Literal["no", "fp32", "fp16", "bf16"]
 Scheduler = Literal["constant", "constant_with_warmup", "linear", "cosine"]
@@ -19,6 +19,22 @@ SYNC_FRAMES = 5
 Count = Annotated[int, Field(ge=1, le=10**9)]
 BatchSize = Annotated[int, Field(ge=1, le=65536)]
 CountOrNone = Annotated[int, Field(ge=0, le=10**9)]
+
+
+def _share_or_names(value: Any) -> Any:
+    """Refuse what is neither in words of ours: a union would tell of both of its types."""
+    if isinstance(value, str | list | tuple):
+        names = [value] if isinstance(value, str) else list(value)
+        wrong = next((name for name in names if not is_clip_name(name)), None)
+        if wrong is not None:
+            raise ValueError(f"{wrong!r} is no name of a clip, and no share between 0 and 1")
+        return names
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0.0 <= value <= 1.0:
+        raise ValueError("write a share between 0 and 1, or names of clips: [HDTF-0001, HDTF-0002]")
+    return value
+
+
+ShareOrNames = Annotated[Share | tuple[ClipName, ...], BeforeValidator(_share_or_names)]
 
 
 class DataConfig(Record):
@@ -48,7 +64,7 @@ class DataConfig(Record):
     """Encode each frame once and keep its latents on the disk."""
     look_ahead: Annotated[int, Field(ge=0, le=64)] = 4
     """Batches that are prepared in the background."""
-    validation_clips: Share | tuple[ClipName, ...] = 0.05
+    validation_clips: ShareOrNames = 0.05
     """Clips never trained on: their names, or a share of all, which keeps speakers whole: `VIDEO-0001` and
     `VIDEO-0002` are of one. `SYNTH-0001` and `HDTF-0001` count alone, as do clips that all have one name
     before their numbers.
@@ -211,8 +227,8 @@ class OptimizerConfig(Record):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    learning_rate: Annotated[float, Field(gt=0.0, le=0.1)] = 5e-5
-    """Rate of AdamW at the top of the schedule."""
+    learning_rate: Annotated[float, Field(gt=0.0, le=0.01)] = 5e-5
+    """Rate of AdamW at the top of the schedule; more than 0.001 is for the smallest networks alone."""
     scale_lr: bool = False
     """Multiply the rate by the samples of a step."""
     lr_scheduler: Scheduler = "cosine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -15,8 +16,14 @@ STEPS = 10
 WIDTH = 384
 """Numbers in one audio step."""
 
-ClipName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-FrameName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+ClipName = Annotated[str, Field(pattern=_NAME)]
+FrameName = Annotated[str, Field(pattern=_NAME)]
+
+
+def is_clip_name(text: object) -> bool:
+    """Whether a clip may be called so."""
+    return isinstance(text, str) and re.fullmatch(_NAME, text) is not None
 
 
 class Clip(Record):

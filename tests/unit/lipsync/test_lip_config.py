@@ -53,6 +53,10 @@ def test_the_shipped_files_hold_what_they_promise() -> None:
         ("train_batch_size=100000", "'train.train_batch_size'"),
         ("cache_gb=.inf", "'data.cache_gb'"),
         ("learning_rate=.nan", "'optimizer.learning_rate'"),
+        ("learning_rate=0.05", "'optimizer.learning_rate': input should be less than or equal to 0.01"),
+        ("validation_clips=2", "'data.validation_clips': write a share between 0 and 1, or names of clips"),
+        ("validation_clips=[HDTF-1, a/b]", "'data.validation_clips': 'a/b' is no name of a clip"),
+        ("validation_clips={a: 1}", "'data.validation_clips': write a share between 0 and 1"),
     ],
 )
 def test_a_change_that_cannot_be_meant_is_refused(change: str, words: str) -> None:
@@ -96,6 +100,7 @@ def test_values_are_read_as_yaml_reads_them() -> None:
     config = read_config(SHIPPED, changes)
     assert config.data.validation_clips == ("HDTF-0001", "b")
     assert config.optimizer.learning_rate == 1e-4
+    assert read_config(SHIPPED, {"validation_clips": "HDTF-0001"}).data.validation_clips == ("HDTF-0001",)
     assert config.data.metadata_url is None
 
 

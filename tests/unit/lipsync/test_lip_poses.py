@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from talent_factory.core.errors import Cancelled, ClipError
 from talent_factory.core.events import SilentReporter
+from talent_factory.core.stop import StopSignal
 from talent_factory.lipsync.data.open import ClipSettings, open_clips
 from talent_factory.lipsync.masks import FaceMask
 from talent_factory.lipsync.synth.clips import Order, draw_clips, read_truth
@@ -16,10 +19,10 @@ from talent_factory.lipsync.train.poses import COLUMNS, ROWS, clip_poses
 COUNT = 20
 
 
-def _poses(root: Path, cache: Path) -> list[NDArray[np.float16]]:
+def _poses(root: Path, cache: Path, stop: StopSignal | None = None) -> list[NDArray[np.float16]]:
     clips = open_clips(ClipSettings(local=root, metadata=str(root / "metadata.npz")))
     try:
-        found = clip_poses(clips, FaceMask(), cache, reporter=SilentReporter())
+        found = clip_poses(clips, FaceMask(), cache, reporter=SilentReporter(), stop=stop or StopSignal())
     finally:
         clips.close()
     assert found is not None
@@ -45,3 +48,12 @@ def test_they_are_read_once(tmp_path: Path) -> None:
         picture.write_bytes(b"broken")
     again = _poses(root, tmp_path)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    stop = StopSignal()
+    stop.request()
+    with pytest.raises(Cancelled):
+        _poses(root, tmp_path / "elsewhere", stop)
+    # a file that holds something else is made anew
+    (kept,) = tmp_path.glob("poses-*.npy")
+    np.save(kept, np.zeros((3, 2), np.float16))
+    with pytest.raises(ClipError):
+        _poses(root, tmp_path)

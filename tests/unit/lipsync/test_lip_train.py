@@ -173,6 +173,9 @@ def test_fine_tuning_begins_from_bare_weights(dataset: Path, tmp_path: Path) -> 
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(ResumeRefused, match="do not fit the network"):
         train(small_config(dataset, tmp_path / "bad", resume_from_checkpoint=str(tmp_path / "x.safetensors")))
+    # told at once: hours of clips are listened to for minutes
+    assert not (tmp_path / "none").exists()
+    assert not list((tmp_path / "bad").rglob("energies-*"))
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights(dataset: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from talent_factory.core.plan import Plan, PlanStep
 from talent_factory.core.records import Record
 from talent_factory.lipsync.codec import open_codec
 from talent_factory.lipsync.config import LipsyncConfig
-from talent_factory.lipsync.config_files import learning_rate
+from talent_factory.lipsync.config_files import HIGHEST_SCALED_RATE, learning_rate
 from talent_factory.lipsync.models.discriminator import PatchDiscriminator
 from talent_factory.lipsync.models.unet import build_unet, read_unet_config
 from talent_factory.lipsync.ports import Codec
@@ -21,6 +21,8 @@ from talent_factory.training.devices import device_facts, measured_pace, stated_
 
 _FLOAT = 4
 _MIB = 1 << 20
+# Weights of a network that still bears a rate of more than HIGHEST_SCALED_RATE.
+_SMALL = 10_000_000
 
 
 class Bill(Record):
@@ -43,10 +45,12 @@ class Bill(Record):
     def lines(self) -> list[str]:
         """The bill in words."""
         kept = f"{self.checkpoints} checkpoints of {_size(self.weights_each)}"
+        steep = self.rate > HIGHEST_SCALED_RATE and self.parameters > _SMALL
         return [
             f"{self.parameters / 1e6:.2f} M weights, {self.flops / 1e9:.1f} GFLOP a sample",
             f"{self.samples_per_step} samples a step, {self.samples} in all",
-            f"learning rate {self.rate:g} at its highest",
+            f"learning rate {self.rate:g} at its highest"
+            + (", which is likely to destroy a network of this size" if steep else ""),
             f"disk: {kept}, whole states of {_size(self.state_each)} for the newest: {_size(self.disk)}",
         ]
 

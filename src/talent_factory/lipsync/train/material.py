@@ -49,9 +49,10 @@ class Material:
     codec: Codec
     conditioner: AudioConditioner
     split: Split
-    plan: SamplePlan
     device: torch.device
     latents: LatentCache
+    cache: Path
+    """Folder of what is worked out once of the clips."""
     sync: SyncNet | None = None
     """Judges lips against sound: a frozen loss, and a figure of validation."""
     _opened: list[Any] = field(default_factory=list)
@@ -78,9 +79,32 @@ class Material:
             like=torch.zeros((), device=self.device),
         )
 
-    def feed(self, pace: Pace, *, step: int, piece: int) -> Callable[[int, int], Batch]:
+    def make_plan(self, *, reporter: Reporter, stop: StopSignal) -> SamplePlan:
+        """Which samples are drawn; says how often small clips are repeated.
+
+        The first time this listens to all clips, hours of them for minutes, so it is for the very moment
+        before the training. Raises ClipError, StorageError, Cancelled.
+        """
+        train = self.config.train
+        energies = poses = None
+        if train.silence > 0 or train.mouth_reference > 0:
+            energies = clip_energies(self.clips, self.cache, reporter=reporter, stop=stop)
+        if train.near_reference:
+            poses = clip_poses(self.clips, self.config.model.mask, self.cache, reporter=reporter, stop=stop)
+        plan = SamplePlan(
+            train.seed,
+            lengths_of(self.metadata.clips),
+            rules=_rules(self.config),
+            clips=self.split.train,
+            energies=energies,
+            poses=poses,
+        )
+        _tell(plan, self.split, self.metadata, reporter)
+        return plan
+
+    def feed(self, plan: SamplePlan, pace: Pace, *, step: int, piece: int) -> Callable[[int, int], Batch]:
         """What gives this process its batch of a (step, piece), in order from here on, prepared ahead."""
-        draws = self._draws(pace, step=step, piece=piece)
+        draws = self._draws(plan, pace, step=step, piece=piece)
         source = self._source(pixels=self.config.train.needs_pixels)
         self._opened.append(source)
         batches = source.batches(draws, ahead=self.config.data.look_ahead)
@@ -146,7 +170,7 @@ class Material:
             device=self.device,
         )
 
-    def _draws(self, pace: Pace, *, step: int, piece: int) -> Iterator[list[Draw]]:
+    def _draws(self, plan: SamplePlan, pace: Pace, *, step: int, piece: int) -> Iterator[list[Draw]]:
         """This process's draws, batch after batch, from a piece of a step to the end of training."""
         total = self.config.train.max_train_steps
         for at in itertools.count(step * pace.pieces + piece):
@@ -154,7 +178,7 @@ class Material:
             if number >= total:
                 return
             first = pace.first(number, part)
-            yield [self.plan.draw(g) for g in range(first, first + pace.micro)]
+            yield [plan.draw(g) for g in range(first, first + pace.micro)]
 
 
 class _Closing:
@@ -172,7 +196,7 @@ class _Closing:
 def open_material(
     config: LipsyncConfig, device: torch.device, *, reporter: Reporter, stop: StopSignal
 ) -> Material:
-    """Open the clips and make the plan; says how often small clips are repeated.
+    """Open the clips and the frozen parts.
 
     `stop` ends the waiting for a far place, now and in every batch.
 
@@ -194,25 +218,12 @@ def open_material(
     _refuse_missing(clips, data)
     codec = open_codec(config.model.vae_pretrained_model_name_or_path, device=str(device))
     split = split_clips(metadata, data.validation_clips, seed=train.seed)
-    energies = clip_energies(clips, cache, reporter=reporter, stop=stop) if _hears_energies(config) else None
-    plan = SamplePlan(
-        train.seed,
-        lengths_of(metadata.clips),
-        rules=_rules(config),
-        clips=split.train,
-        energies=energies,
-        poses=clip_poses(clips, config.model.mask, cache, reporter=reporter)
-        if train.near_reference
-        else None,
-    )
-    _tell(plan, split, metadata, reporter)
     return Material(
         config,
         clips,
         codec,
         AudioConditioner(train.audio_length_left, train.audio_length_right, metadata.extractor or UNKNOWN),
         split,
-        plan,
         device,
         LatentCache(
             cache / "latents" if data.latent_cache else None,
@@ -222,6 +233,7 @@ def open_material(
             image_size=data.image_size,
             device=device,
         ),
+        cache,
         _open_sync(config, metadata, device),
     )
 
@@ -285,10 +297,6 @@ def _open_sync(config: LipsyncConfig, metadata: Metadata, device: torch.device) 
             remedy="train one on these clips: talent lipsync sync-train",
         )
     return network
-
-
-def _hears_energies(config: LipsyncConfig) -> bool:
-    return config.train.silence > 0 or config.train.mouth_reference > 0
 
 
 def _tell(plan: SamplePlan, split: Split, metadata: Metadata, reporter: Reporter) -> None:

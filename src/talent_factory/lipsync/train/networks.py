@@ -40,15 +40,11 @@ def make_players(
     return tuple(players)
 
 
-def starting_weights(painter: Player, source: Path) -> None:
-    """Begin from the weights of a checkpoint or of a bare diffusers UNet; everything else begins anew.
+def weights_file(source: Path) -> Path:
+    """The UNet's weights in a checkpoint folder, in its `unet` folder, or `source` itself.
 
-    `source` is a checkpoint folder, its `unet` folder, or a .safetensors file. Raises FileError when it holds
-    none, ResumeRefused when they are of another network.
+    Raises FileError when it holds none.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = next(
         (found for found in (source / UNET / WEIGHTS, source / WEIGHTS, source) if found.is_file()), None
     )
@@ -57,6 +53,17 @@ def starting_weights(painter: Player, source: Path) -> None:
             f"resume_from_checkpoint {source} holds neither a state nor UNet weights",
             remedy="name a checkpoint folder, a folder with diffusion_pytorch_model.safetensors, or latest",
         )
+    return path
+
+
+def starting_weights(painter: Player, path: Path) -> None:
+    """Begin from the weights in the file of a checkpoint or of a bare diffusers UNet; all else begins anew.
+
+    Raises FileError when it cannot be read, ResumeRefused when the weights are of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         weights: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:

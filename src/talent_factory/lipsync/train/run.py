@@ -96,7 +96,7 @@ class _Loop:
         self._place = place
         self._reporter.event("begin", step=place.step, steps=self._total)
         try:
-            feed = session.feed(place)
+            feed = session.feed(place, reporter=self._reporter, stop=self._stop)
             step, samples = place.step, place.samples
             while step < self._total:
                 self._step(step, samples, feed)

@@ -23,6 +23,7 @@ from talent_factory.lipsync.train.folders import (
     newest_state,
     write_checkpoint,
 )
+from talent_factory.lipsync.train.networks import weights_file
 from talent_factory.training.guards import require_finite
 from talent_factory.training.runs import LossLog
 
@@ -212,12 +213,15 @@ class averaged:
         self._kept = []
 
 
-def find_state(run: Path, wanted: str | None) -> State | None:
-    """The state that `resume_from_checkpoint` means, if any: `latest`, or a folder with a state."""
+def find_start(run: Path, wanted: str | None) -> State | Path | None:
+    """What `resume_from_checkpoint` means: a state to go on from, weights to begin from, or nothing.
+
+    Raises FileError when there is neither where it says, or the state is damaged.
+    """
     from talent_factory.lipsync.train.folders import RECORD, read_state
 
+    if wanted is None:
+        return None
     if wanted == "latest":
         return newest_state(run)
-    if wanted is not None and (Path(wanted) / RECORD).is_file():
-        return read_state(Path(wanted))
-    return None
+    return read_state(Path(wanted)) if (Path(wanted) / RECORD).is_file() else weights_file(Path(wanted))

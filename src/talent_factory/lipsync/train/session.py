@@ -26,7 +26,7 @@ from talent_factory.lipsync.train.folders import Keep, Origin, State, checkpoint
 from talent_factory.lipsync.train.material import UNKNOWN, Material, open_material
 from talent_factory.lipsync.train.networks import make_players, starting_weights
 from talent_factory.lipsync.train.objective import Objective
-from talent_factory.lipsync.train.saver import Place, Saver, find_state
+from talent_factory.lipsync.train.saver import Place, Saver, find_start
 from talent_factory.lipsync.train.validate import Validator
 from talent_factory.training.machine import choose_device, reproducible, this_machine
 
@@ -66,10 +66,10 @@ class Session:
         """Whether this process writes and speaks."""
         return self.engine.pace.rank == 0
 
-    def feed(self, place: Place) -> Callable[[int, int], Batch]:
-        """What gives the batches from `place` on."""
-        pace = self.engine.pace
-        return self.material.feed(pace, step=place.step, piece=place.samples // pace.wide)
+    def feed(self, place: Place, *, reporter: Reporter, stop: StopSignal) -> Callable[[int, int], Batch]:
+        """What gives the batches from `place` on. Raises as `Material.make_plan`."""
+        pace, plan = self.engine.pace, self.material.make_plan(reporter=reporter, stop=stop)
+        return self.material.feed(plan, pace, step=place.step, piece=place.samples // pace.wide)
 
     def anyone(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
@@ -109,7 +109,8 @@ def open_session(config: LipsyncConfig, *, reporter: Reporter, stop: StopSignal)
     Raises ConfigError, UsageError, ResumeRefused and what opening clips, codec and weights raises.
     """
     run = Path(config.data.output_dir)
-    state = find_state(run, config.model.resume_from_checkpoint)
+    start = find_start(run, config.model.resume_from_checkpoint)
+    state, weights = (None, start) if isinstance(start, Path) else (start, None)
     _check_fresh(run, config)
     with ExitStack() as stack:
         device = choose_device(config.train.device)
@@ -119,7 +120,7 @@ def open_session(config: LipsyncConfig, *, reporter: Reporter, stop: StopSignal)
         pace = make_pace(config, processes=accelerator.num_processes, rank=accelerator.process_index)
         material = open_material(config, accelerator.device, reporter=reporter, stop=stop)
         stack.callback(material.close)
-        engine = _make_engine(config, accelerator, material, pace, state)
+        engine = _make_engine(config, accelerator, material, pace, weights)
         machine = this_machine(device).model_dump(mode="json")
         saver = Saver(
             engine,
@@ -148,14 +149,13 @@ def make_pace(config: LipsyncConfig, *, processes: int, rank: int) -> Pace:
 
 
 def _make_engine(
-    config: LipsyncConfig, accelerator: Accelerator, material: Material, pace: Pace, state: State | None
+    config: LipsyncConfig, accelerator: Accelerator, material: Material, pace: Pace, weights: Path | None
 ) -> Engine:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("lipsync weights", config.train.seed) % 2**63)
         players = make_players(config, material.codec, accelerator, peak=learning_rate(config))
-    wanted = config.model.resume_from_checkpoint
-    if state is None and wanted is not None and wanted != "latest":
-        starting_weights(players[0], Path(wanted))
+    if weights is not None:
+        starting_weights(players[0], weights)
     objective = Objective(
         config.train,
         material.codec,
