@@ -274,7 +274,10 @@ def _summary(made: DatasetManifest, folder: Path, *, hint: bool) -> None:
     _findings(list(made.findings))
     if hint:
         screen.print(Text(f"dataset: {folder}"), soft_wrap=True)
-        screen.print(Text(f"next: talent dataset check {folder}, then talent train CONFIG"), soft_wrap=True)
+        line = (
+            f"next: write train_data_dir: {folder} into a config (docs/training.md), then talent train CONFIG"
+        )
+        screen.print(Text(line), soft_wrap=True)
 
 
 def _findings(findings: list[Finding]) -> None:

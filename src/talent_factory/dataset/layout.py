@@ -13,7 +13,9 @@ from pathlib import Path
 
 from talent_factory.core.errors import DatasetError
 from talent_factory.core.files import atomic_folder, name_as_text, write_text
-from talent_factory.dataset.manifest import DatasetManifest
+from talent_factory.datagen.cast import CAST_FILE
+from talent_factory.datagen.style_cast import STYLE_FILE
+from talent_factory.dataset.manifest import DATASET_FILE, IMAGES, DatasetManifest, load_dataset, verify_files
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
@@ -53,6 +55,7 @@ def read_folder(folder: Path, *, stray_texts: bool = False) -> list[Source]:
     in the folder itself or in kohya subfolders `N_token class`, whose name is the caption where not one of
     their images has one, as in kohya. A project of kohya_ss is read too: those subfolders in `img`, and in
     `reg` subfolders `N_class` with images of the class in general. Masks are `NAME.mask.png` beside an image.
+    A prepared dataset gives what its `dataset.json` says, and is refused when its files say something else.
     Hidden files are passed over, and with `stray_texts` texts that belong to no image. Raises DatasetError
     for a missing or empty folder, captions or masks without images, two images of one name, and metadata that
     cannot be read.
@@ -66,6 +69,8 @@ def read_folder(folder: Path, *, stray_texts: bool = False) -> list[Source]:
         raise DatasetError(
             f"{folder} is a file, not a folder of images", remedy="name the folder that holds them"
         )
+    if (folder / DATASET_FILE).is_file() and (folder / IMAGES).is_dir():
+        return _read_prepared(folder)
     found = _read_plain(folder, prefix="", repeats=1, default=None, stray_texts=stray_texts)
     found += _read_numbered(folder, prefix="", stray_texts=stray_texts)
     if (folder / _OWN).is_dir():
@@ -75,6 +80,11 @@ def read_folder(folder: Path, *, stray_texts: bool = False) -> list[Source]:
             replace(source, regular=True)
             for source in _read_numbered(folder / _REGULAR, prefix=f"{_REGULAR}/", stray_texts=stray_texts)
         ]
+    if not found and any((folder / name).is_file() for name in (CAST_FILE, STYLE_FILE)):
+        raise DatasetError(
+            f"{folder} is a cast, not a folder of captioned images",
+            remedy=f"talent dataset prepare {folder}, then name the dataset it makes",
+        )
     if not found:
         raise DatasetError(
             f"{folder} holds no images",
@@ -143,6 +153,33 @@ def _fresh(out: Path) -> Path:
 
 def _visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def _read_prepared(folder: Path) -> list[Source]:
+    """The images of a dataset that `talent dataset prepare` made, with its captions and repeats.
+
+    An edited text is refused: `dataset.json` is the truth, and to pass over an edit would be to lose it.
+    """
+    manifest = load_dataset(folder)
+    for finding in verify_files(folder, manifest):
+        if finding.severity == "error":
+            raise DatasetError(f"{folder / finding.subject}: {finding.message}", remedy=finding.remedy)
+        if finding.subject.endswith(".txt"):
+            raise DatasetError(
+                f"{folder / finding.subject} differs from {DATASET_FILE}",
+                remedy=f"name {folder / IMAGES} instead to use the edited texts, or prepare it again",
+            )
+    return [
+        Source(
+            folder / item.file,
+            item.file,
+            item.caption,
+            item.repeats,
+            regular=item.regular,
+            mask=None if item.mask is None else folder / item.mask,
+        )
+        for item in manifest.items
+    ]
 
 
 def _read_numbered(folder: Path, *, prefix: str, stray_texts: bool) -> list[Source]:

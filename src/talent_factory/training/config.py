@@ -51,7 +51,9 @@ class TrainConfig(Record):
         min_length=1,
         description="mini, a folder in diffusers form, a .safetensors checkpoint, or an id of the hub.",
     )
-    train_data_dir: str = Field(min_length=1, description="Folder of images with .txt captions beside them.")
+    train_data_dir: str = Field(
+        min_length=1, description="Folder of images with .txt captions beside them, or a prepared dataset."
+    )
     resolution: int = Field(
         ge=64, le=2048, multiple_of=8, description="Side of the training images, in pixels."
     )

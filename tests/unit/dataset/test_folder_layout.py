@@ -47,6 +47,44 @@ def test_kohya_folders_give_repeats_and_a_caption(tmp_path: Path) -> None:
     ]
 
 
+def test_a_prepared_dataset_gives_what_its_manifest_says(tmp_path: Path) -> None:
+    _pair(tmp_path / "own" / "3_dot woman", "a", "dot woman on a hill")
+    _pair(tmp_path / "own" / "1_dot woman", "b", "dot woman at home")
+    made = tmp_path / "made"
+    wishes = {"kind": "identity", "token": "dot", "class_noun": "woman", "resolution": 64}
+    first = prepare_folder(tmp_path / "own", out=made, **wishes)
+    found = read_folder(made)
+    assert [(s.path, s.name, s.caption, s.repeats) for s in found] == [
+        (made / item.file, item.file, item.caption, item.repeats) for item in first.items
+    ]
+    again = prepare_folder(made, out=tmp_path / "again", **wishes)
+    assert [(i.sha256, i.caption, i.repeats) for i in again.items] == [
+        (i.sha256, i.caption, i.repeats) for i in first.items
+    ]
+
+
+def test_an_edited_text_of_a_prepared_dataset_is_not_passed_over(tmp_path: Path) -> None:
+    _pair(tmp_path / "own", "a", "dot woman on a hill")
+    made = tmp_path / "made"
+    prepare_folder(
+        tmp_path / "own", out=made, kind="identity", token="dot", class_noun="woman", resolution=64
+    )
+    (text,) = (made / "images").glob("*.txt")
+    text.write_text("dot woman in the woods", "utf-8")
+    with pytest.raises(DatasetError, match=r"differs from dataset\.json") as refused:
+        read_folder(made)
+    assert str(made / "images") in refused.value.remedy
+    assert [source.caption for source in read_folder(made / "images")] == ["dot woman in the woods"]
+
+
+def test_a_cast_is_told_from_a_folder_of_images(tmp_path: Path) -> None:
+    _pair(tmp_path / "images", "a", None)
+    (tmp_path / "cast.json").write_text("{}")
+    with pytest.raises(DatasetError, match="is a cast") as refused:
+        read_folder(tmp_path)
+    assert refused.value.remedy.startswith(f"talent dataset prepare {tmp_path}")
+
+
 def test_metadata_jsonl_gives_captions(tmp_path: Path) -> None:
     _pair(tmp_path, "a", None)
     _pair(tmp_path, "b", "its own text")
