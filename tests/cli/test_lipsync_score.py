@@ -131,6 +131,13 @@ def test_a_filmed_clip_scores_as_what_it_is(tmp_path: Path) -> None:
     assert figures["sync_offset"] == 0
     assert np.isfinite(figures["sync_confidence"])
     assert figures["articulation"] == pytest.approx(1, abs=0.3)
+    # a detector that finds a face in half of the frames: those are scored
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({video.name: [[0, 0, 64, 64]] * 25 + [None] * 25}))
+    half = run.invoke(app, ["lipsync", "score", str(video), "--detector", f"boxes:{boxes}", "--json"])
+    assert half.exit_code == 0, half.output
+    told = json.loads(half.stdout)
+    assert (told["frames"], told["without_face"]) == (25, 25)
     loud = run.invoke(app, ["lipsync", "score", str(video), "--detector", "center", "--json"])
     assert json.loads(loud.stdout)["articulation"] is None  # openings and loudness have no common size
 

@@ -168,9 +168,9 @@ def _video(
     known = None if truth is None else read_truth_file(truth)["opening"]
     wave = read_wave(audio or path)
     with reporter() as shown:
-        frames = aligned_frames(path, open_detector(detector, video=path.name), reporter=shown)
+        seen = aligned_frames(path, open_detector(detector, video=path.name), reporter=shown)
     return score_video(
-        frames, wave, truth=known, network=network, reader="dark" if reader == "dark" else "drawn"
+        seen, wave, truth=known, network=network, reader="dark" if reader == "dark" else "drawn"
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from talent_factory.core.errors import ClipError
 from talent_factory.lipsync.score.measures import (
@@ -21,13 +23,21 @@ from talent_factory.lipsync.score.reader import load_reader, read_dark, read_mou
 from talent_factory.lipsync.score.reader_training import calibration_set, fit_reader, write_reader
 from talent_factory.lipsync.score.records import MOST_SHUFFLED, Figures, checks_of
 from talent_factory.lipsync.score.rows import PAIRINGS, Subject, foreign
-from talent_factory.lipsync.score.video import loudness, score_video
+from talent_factory.lipsync.score.video import Seen, loudness, score_video
+from talent_factory.lipsync.sync.network import EMBEDDED, load_syncnet
 from talent_factory.lipsync.synth.clips import Order, make_take
 from talent_factory.lipsync.synth.dice import Dice
 from talent_factory.lipsync.synth.face import draw_face
 from talent_factory.lipsync.synth.voice import make_voice, speak
 
 ORDER = Order(clips=1, seconds=4, size=64, seed=71)
+
+
+def seen(frames: NDArray[Any], *hidden: int) -> Seen:
+    """Frames of which some show no face."""
+    shown = np.ones(len(frames), bool)
+    shown[list(hidden)] = False
+    return Seen(np.where(shown[:, None, None, None], frames, np.uint8(128)), shown)
 
 
 def test_measures_of_known_series() -> None:
@@ -83,20 +93,48 @@ def test_a_reader_can_be_made_anew(tmp_path: Path) -> None:
 def test_a_true_video_scores_well_and_a_delayed_one_is_found_late() -> None:
     take = make_take(ORDER, 0)
     frames = np.stack([draw_face(take.person, look, 64) for look in take.looks])
-    good = score_video(frames, take.speech.wave, truth=take.speech.opening)
+    good = score_video(seen(frames), take.speech.wave, truth=take.speech.opening)
     assert good.correlation > 0.97
     assert good.offset == 0
     assert good.leak is not None
     assert good.leak < 0.06
-    late = score_video(np.roll(frames, 5, axis=0), take.speech.wave, truth=take.speech.opening)
+    late = score_video(seen(np.roll(frames, 5, axis=0)), take.speech.wave, truth=take.speech.opening)
     assert late.offset == 5
-    still = score_video(frames[:1].repeat(100, axis=0), take.speech.wave, truth=take.speech.opening)
+    still = score_video(seen(frames[:1].repeat(100, axis=0)), take.speech.wave, truth=take.speech.opening)
     assert still.correlation == pytest.approx(0, abs=1e-3)
-    rough = score_video(frames, take.speech.wave, reader="dark")
+    rough = score_video(seen(frames), take.speech.wave, reader="dark")
     assert rough.against == "loudness"
     assert rough.correlation > 0.2
     with pytest.raises(ClipError, match="too few"):
-        score_video(frames[:4], take.speech.wave)
+        score_video(seen(frames[:4]), take.speech.wave)
+
+
+def test_frames_without_a_face_are_left_out_and_counted() -> None:
+    take = make_take(ORDER, 0)
+    frames = np.stack([draw_face(take.person, look, 64) for look in take.looks])
+    network = load_syncnet(EMBEDDED)
+    whole = score_video(seen(frames), take.speech.wave, truth=take.speech.opening, network=network)
+    gaps = [*range(12), 40, *range(70, 75)]
+    some = score_video(seen(frames, *gaps), take.speech.wave, truth=take.speech.opening, network=network)
+    assert (whole.frames, whole.without_face) == (100, 0)
+    assert (some.frames, some.without_face) == (82, 18)
+    assert some.correlation > 0.97
+    assert (some.offset, some.sync_offset) == (0, 0)
+    assert some.sync_error == pytest.approx(whole.sync_error, abs=0.1)
+    assert some.leak is not None
+    assert some.leak < 0.06
+    late = score_video(
+        seen(np.roll(frames, 5, axis=0), *gaps), take.speech.wave, truth=take.speech.opening, network=network
+    )
+    assert (late.offset, late.sync_offset) == (5, 5)
+    # nowhere enough in a row for the SyncNet, yet the mouth can be read
+    rare = score_video(seen(frames, *range(0, 100, 9)), take.speech.wave, network=network)
+    assert rare.sync_offset is None
+    assert rare.correlation > 0.2
+    with pytest.raises(ClipError, match="9 frames with a face are too few"):
+        score_video(seen(frames, *range(91)), take.speech.wave)
+    with pytest.raises(ClipError, match="20 frames in a row are too few"):
+        score_video(seen(frames[:20]), take.speech.wave, network=network)
 
 
 def test_loudness_is_by_frame_and_padded() -> None:

@@ -27,13 +27,18 @@ def concordance(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def lags(made: NDArray[Any], true: NDArray[Any], *, reach: int = REACH) -> NDArray[np.float64]:
-    """(2*reach+1,) correlations with `made` later by -reach to reach frames; 0 where too little overlaps."""
+    """(2*reach+1,) correlations with `made` later by -reach to reach frames; 0 where too little overlaps.
+
+    Frames that are NaN in either are left out.
+    """
     found = np.zeros(2 * reach + 1)
     for late in range(-reach, reach + 1):
         length = len(true) - abs(late)
         if length >= _LEAST:
             one, other = made[max(0, late) :][:length], true[max(0, -late) :][:length]
-            found[late + reach] = pearson(one, other)
+            known = np.isfinite(one) & np.isfinite(other)
+            if known.sum() >= _LEAST:
+                found[late + reach] = pearson(one[known], other[known])
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,13 +16,15 @@ from talent_factory.core.records import Record
 from talent_factory.lipsync.records import FRAME_RATE
 from talent_factory.lipsync.score.measures import articulation, best_lag, concordance, lags, pearson
 from talent_factory.lipsync.score.reader import SIDE, read_dark, read_mouths
-from talent_factory.lipsync.sync.judge import judge
+from talent_factory.lipsync.sync.judge import REACH, judge, longest_run
+from talent_factory.lipsync.sync.network import FRAMES
 
 if TYPE_CHECKING:
     from talent_factory.lipsync.preprocess.detect import FaceDetector
     from talent_factory.lipsync.sync.network import SyncNet
 
 _RATE = 16000
+_LEAST = 10  # frames that a score needs
 _QUIET = 0.02  # of the loudest frame: below it nobody speaks
 
 
@@ -32,6 +35,9 @@ class VideoScore(Record):
 
     format_version: int = 1
     frames: int
+    """Frames that were scored."""
+    without_face: int = 0
+    """Frames that show no face and were left out."""
     reader: str
     against: Literal["truth", "loudness"]
     correlation: float
@@ -44,17 +50,26 @@ class VideoScore(Record):
     leak: float | None
     """Mean opening while nobody speaks; None when there is no silence."""
     sync_offset: int | None = None
+    """What the SyncNet says; None also where too few frames in a row show a face."""
     sync_error: float | None = None
     sync_confidence: float | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The faces of a video: (T, S, S, 3) uint8, grey where `shown` (T,) is False since none was found."""
+
+    faces: NDArray[np.uint8]
+    shown: NDArray[np.bool_]
+
+
 def aligned_frames(
     path: Path, detector: FaceDetector, *, size: int = 2 * SIDE, reporter: Reporter | None = None
-) -> NDArray[np.uint8]:
-    """The faces of a video at 25 frames a second by its time stamps: (T, size, size, 3) uint8.
+) -> Seen:
+    """The faces of a video at 25 frames a second by its time stamps, `size` pixels a side.
 
     Raises:
-        ClipError: a frame shows no face.
+        ClipError: no frame shows a face.
         FileError: the video cannot be read.
     """
     from talent_factory.lipsync.animate.faces import find_alignments
@@ -64,18 +79,17 @@ def aligned_frames(
 
     film = Film(path)
     cuts = find_alignments(film, detector, reporter=reporter)
-    faces = []
-    for index, (image, cut) in enumerate(zip(film.frames(), cuts, strict=True)):
-        if cut is None:
-            raise ClipError(
-                f"{path}: frame {index} shows no face",
-                remedy="choose another --detector (center for pictures that are cut to the face)",
-            )
-        faces.append(crop(image, cut, size))
+    nobody = np.full((size, size, 3), 128, np.uint8)
+    faces = [
+        nobody if cut is None else crop(image, cut, size)
+        for image, cut in zip(film.frames(), cuts, strict=True)
+    ]
     count = max(1, round(film.seconds * FRAME_RATE))
     # the middle of each frame's time, so that rounded time stamps do not fall on the frame before
     places = [source_at(film.stamps, float((k + Fraction(1, 2)) / 25)) for k in range(count)]
-    return np.stack([faces[place] for place in places])
+    return Seen(
+        np.stack([faces[place] for place in places]), np.array([cuts[place] is not None for place in places])
+    )
 
 
 def loudness(wave: NDArray[Any], frames: int) -> NDArray[np.float32]:
@@ -89,41 +103,47 @@ def loudness(wave: NDArray[Any], frames: int) -> NDArray[np.float32]:
 
 
 def score_video(
-    frames: NDArray[np.uint8],
+    seen: Seen,
     wave: NDArray[Any],
     *,
     truth: NDArray[Any] | None = None,
     network: SyncNet | None = None,
     reader: Literal["drawn", "dark"] = "drawn",
 ) -> VideoScore:
-    """Score aligned frames (T, S, S, 3) with their sound (N,) at 16 kHz, and `truth` (T,) where it is known.
+    """Score the faces of a video with its sound (N,) at 16 kHz, and `truth` (T,) where it is known.
 
     Raises:
-        ClipError: there are fewer than ten frames, or too few for the SyncNet.
+        ClipError: fewer than ten frames show a face, or the SyncNet has too few of a whole video.
     """
     from talent_factory.lipsync.audio.features import open_extractor
 
-    made = read_mouths(frames)[0] if reader == "drawn" else read_dark(frames)
+    read = read_mouths(seen.faces)[0] if reader == "drawn" else read_dark(seen.faces)
+    made = np.where(seen.shown, read, np.float32(np.nan))
     loud = loudness(wave, len(made))
     wanted = loud if truth is None else np.asarray(truth, np.float32)
     length = min(len(made), len(wanted))
-    if length < 10:
-        raise ClipError(f"{length} frames are too few for a score", remedy="give half a second or more")
-    made, wanted = made[:length], wanted[:length]
-    quiet = loud[:length] <= _QUIET * max(float(loud.max()), 1e-9)
+    made, wanted, there = made[:length], wanted[:length], seen.shown[:length]
+    if there.sum() < _LEAST:
+        raise ClipError(
+            f"{there.sum()} frames with a face are too few for a score", remedy="give half a second or more"
+        )
+    quiet = there & (loud[:length] <= _QUIET * max(float(loud.max()), 1e-9))
+    mouths, told = made[there], wanted[there]
     verdict = None
-    if network is not None:
+    # what has gaps is judged only where it can be; a whole video that is too short is refused
+    if network is not None and (there.all() or longest_run(there) >= FRAMES + 2 * REACH):
         features = open_extractor(network.extractor).features(wave)
-        verdict = judge(network, frames, features)
+        verdict = judge(network, seen.faces, features, shown=seen.shown)
     return VideoScore(
-        frames=length,
+        frames=int(there.sum()),
+        without_face=int(length - there.sum()),
         reader=reader,
         against="loudness" if truth is None else "truth",
-        correlation=pearson(made, wanted),
-        concordance=concordance(made, wanted),
+        correlation=pearson(mouths, told),
+        concordance=concordance(mouths, told),
         offset=best_lag(lags(made, wanted)),
-        moves=float(np.std(made)),
-        articulation=None if truth is None else articulation(made, wanted),
+        moves=float(np.std(mouths)),
+        articulation=None if truth is None else articulation(mouths, told),
         leak=float(np.clip(made[quiet], 0, None).mean()) if quiet.any() else None,
         sync_offset=None if verdict is None else verdict.offset,
         sync_error=None if verdict is None else verdict.error,
