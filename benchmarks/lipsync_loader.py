@@ -80,7 +80,8 @@ def plain(read: Read, metadata: Metadata, threads: int) -> Run:
                 made = [future.result() for future in waiting]
                 LISTEN.embed(np.stack([one[0] for one in made]))
                 for place in (1, 2):
-                    pixels(np.stack([one[place] for one in made]))
+                    pictures = np.stack([one[place] for one in made]).transpose(0, 3, 1, 2)
+                    torch.from_numpy(pictures.copy()).float().div_(127.5).sub_(1.0)
 
     return run
 
@@ -122,14 +123,13 @@ class Both(SampleSource):
         spans = [(d.clip, d.target - LISTEN.left, d.target + 1 + LISTEN.right) for d in draws]
         self._clips.expect(spans, pictures=False)
 
-    def batch(self, draws: Sequence[Draw]) -> Any:
+    def _joined(self, draws: Sequence[Draw], begun: Any) -> Any:
         """Windows with positions, and the two pictures as tensors."""
-        self.expect(draws)
-        made = list(self._pool.map(self._one, draws))
+        made = [future.result() for future in begun]
         LISTEN.embed(np.concatenate([one[0] for one in made]))
         return [pixels(np.stack([one[place] for one in made])) for place in (1, 2)]
 
-    def _one(self, draw: Draw) -> tuple[Any, ...]:
+    def _sample(self, draw: Draw) -> Any:
         frames = [self._clips.frame(draw.clip, i) for i in (draw.target, draw.reference)]
         return self._windows(draw, range(draw.target, draw.target + 1)), *frames
 

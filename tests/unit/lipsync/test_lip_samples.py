@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,33 @@ def test_an_error_comes_at_its_batch_and_ends_the_thread(codec: Codec, tmp_path:
     next(endless)
     endless.close()  # type: ignore[attr-defined]
     assert next(made.batches([[good]], ahead=0)).length == 1
+    made.close()
+
+
+def test_a_batch_is_begun_before_the_one_before_is_joined(dataset: Path, codec: Codec) -> None:
+    clips = open_clips(ClipSettings(local=dataset))
+    begun = threading.Event()
+    heard: list[bool] = []
+
+    class Waiting(AudioConditioner):
+        """Joins the first batch when the second one is begun."""
+
+        def window(self, rows: Any, *, first: int, index: int, length: int) -> Any:
+            if index == 3:
+                begun.set()
+            return super().window(rows, first=first, index=index, length=length)
+
+        def embed(self, windows: Any) -> torch.Tensor:
+            heard.append(begun.wait(20))
+            return super().embed(windows)
+
+    latents = LatentCache(None, clips, codec, FaceMask(), image_size=SIZE)
+    made = SampleSource(clips, Waiting(), latents)
+    draws = [[Draw(sample=n, clip=0, target=n, reference=9)] for n in (2, 3, 4)]
+    together = list(made.batches(draws, ahead=1))
+    assert heard == [True] * 3
+    truth = source(clips, codec)
+    assert same(together, [truth.batch(one) for one in draws])
     made.close()
 
 

@@ -102,7 +102,8 @@ class LatentCache:
         """(n, 2, C, h, w) of the kept dtype; what is kept and what is used are then the same numbers."""
         if len(indices) > 1:
             self._clips.expect([(clip, indices[0], indices[-1] + 1)], audio=False)
-        images = pixels(np.stack([self._clips.frame(clip, index) for index in indices])).to(self._device)
+        images = pixels(np.stack([self._clips.frame(clip, index) for index in indices]))
+        images = images.contiguous().to(self._device)
         # one at a time: a codec gains nothing from threads
         with self._encoding, torch.no_grad():
             halves = [self._codec.encode(part).float().cpu() for part in (images, self._mask.apply(images))]
@@ -190,8 +191,9 @@ class _ClipFile:
 
 
 def pixels(frames: NDArray[Any]) -> torch.Tensor:
-    """Frames (B, S, S, 3) uint8 as (B, 3, S, S) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float().div_(127.5).sub_(1.0)
+    """Frames (B, S, S, 3) uint8 as (B, 3, S, S) float32 in [-1, 1], channels last: no number is moved."""
+    rows = torch.from_numpy(np.require(frames, requirements="W"))
+    return rows.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def _starts_with(path: Path, head: bytes, size: int) -> bool:

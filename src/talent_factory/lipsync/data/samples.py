@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ class _Made:
     masked: NDArray[Any]
     reference: NDArray[Any]
     windows: NDArray[Any]
-    images: NDArray[Any] | None
+    images: list[NDArray[Any]]
 
 
 class SampleSource:
@@ -77,7 +78,13 @@ class SampleSource:
             StorageError: the place of the clips cannot be reached.
         """
         self.expect(draws)
-        made = list(self._pool.map(self._sample, draws))
+        return self._joined(draws, self._begun(draws))
+
+    def _begun(self, draws: Sequence[Draw]) -> list[Future[_Made]]:
+        return [self._pool.submit(self._sample, draw) for draw in draws]
+
+    def _joined(self, draws: Sequence[Draw], begun: Sequence[Future[_Made]]) -> Batch:
+        made = [future.result() for future in begun]
         tokens = self._conditioner.embed(np.concatenate([one.windows for one in made]))
         # no sound at all is not silence, whose features may be zeros too: it has not even positions
         deaf = torch.tensor([draw.dropped for draw in draws]).repeat_interleave(self._length)
@@ -88,7 +95,7 @@ class SampleSource:
         ]
         images = None
         if self._images:
-            images = self._moved(pixels(np.concatenate([np.asarray(one.images) for one in made])))
+            images = self._moved(pixels(np.stack([frame for one in made for frame in one.images])))
         target, masked, reference = (self._moved(tensor) for tensor in stacked)
         return Batch(
             images=images,
@@ -107,7 +114,17 @@ class SampleSource:
         """
         if ahead < 1:
             return map(self.batch, plan)
-        return _ahead(plan, self.batch, self.expect, ahead)
+        return _ahead(self._in_turn(_expected(plan, self.expect, ahead)), ahead)
+
+    def _in_turn(self, plan: Iterable[Sequence[Draw]]) -> Iterator[Batch]:
+        """The batches of a plan, each begun before the one before is joined: workers never wait for that."""
+        under_way: deque[tuple[Sequence[Draw], list[Future[_Made]]]] = deque()
+        for draws in plan:
+            under_way.append((draws, self._begun(draws)))
+            if len(under_way) > 1:
+                yield self._joined(*under_way.popleft())
+        while under_way:
+            yield self._joined(*under_way.popleft())
 
     def expect(self, draws: Sequence[Draw]) -> None:
         """Let the files of these draws be fetched."""
@@ -138,7 +155,7 @@ class SampleSource:
             masked=masked[:count],
             reference=np.repeat(plain[count:], count, axis=0),
             windows=self._windows(draw, frames),
-            images=np.stack([self._clips.frame(draw.clip, i) for i in frames]) if self._images else None,
+            images=[self._clips.frame(draw.clip, i) for i in frames] if self._images else [],
         )
 
     def _windows(self, draw: Draw, frames: range) -> NDArray[Any]:
@@ -160,13 +177,8 @@ class SampleSource:
         return tensor.pin_memory().to(self._device, non_blocking=True)
 
 
-def _ahead(
-    plan: Iterable[Sequence[Draw]],
-    make: Callable[[Sequence[Draw]], Batch],
-    expect: Callable[[Sequence[Draw]], None],
-    count: int,
-) -> Iterator[Batch]:
-    """`make` over the plan in a thread, at most `count` results waiting; `expect` runs `count` further on."""
+def _ahead(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
+    """The same batches, made in a thread, at most `count` of them waiting."""
     ready: queue.Queue[Batch | Exception | None] = queue.Queue(maxsize=count)
     over = threading.Event()
 
@@ -180,16 +192,10 @@ def _ahead(
 
     def work() -> None:
         try:
-            coming: list[Sequence[Draw]] = []
-            for draws in plan:
+            for batch in batches:
+                put(batch)
                 if over.is_set():
                     return
-                expect(draws)
-                coming.append(draws)
-                if len(coming) > count:
-                    put(make(coming.pop(0)))
-            for draws in coming:
-                put(make(draws))
             put(None)
         except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
             put(error)
@@ -204,3 +210,16 @@ def _ahead(
     finally:
         over.set()
         thread.join()
+
+
+def _expected(
+    plan: Iterable[Sequence[Draw]], expect: Callable[[Sequence[Draw]], None], count: int
+) -> Iterator[Sequence[Draw]]:
+    """The plan as it is; the files of a batch are asked for when it is `count` away."""
+    coming: deque[Sequence[Draw]] = deque()
+    for draws in plan:
+        expect(draws)
+        coming.append(draws)
+        if len(coming) > count:
+            yield coming.popleft()
+    yield from coming
