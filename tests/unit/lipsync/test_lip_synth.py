@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from talent_factory.core.errors import Cancelled, ClipError, UsageError
@@ -137,3 +140,30 @@ def test_a_killed_helper_is_told_and_made_up_for(tmp_path: Path) -> None:
         draw_clips(tmp_path / "killed", order, workers=2, reporter=Killer())
     assert "workers" in caught.value.remedy
     assert draw_clips(tmp_path / "killed", order) == draw_clips(tmp_path / "whole", order)
+
+
+class Watcher(SilentReporter):
+    """Notes the threads that the processes which draw were allowed."""
+
+    def __init__(self) -> None:
+        self.allowed: set[str | None] = set()
+
+    def progress(self, stage: str, done: int, total: int, *, unit: str = "step", note: str = "") -> None:
+        """Look at them."""
+        for child in active_children():
+            with suppress(psutil.NoSuchProcess):
+                self.allowed.add(psutil.Process(child.pid).environ().get("OMP_NUM_THREADS"))
+
+
+def test_helpers_take_one_thread_each_and_draw_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENCV_FOR_THREADS_NUM", raising=False)
+    order, watcher = Order(clips=3, seconds=0.4, size=32), Watcher()
+    draw_clips(tmp_path / "many", order, workers=2, reporter=watcher)
+    assert watcher.allowed == {"1"}
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "OPENCV_FOR_THREADS_NUM" not in os.environ
+    draw_clips(tmp_path / "one", order)
+    assert sha256_tree(tmp_path / "one") == sha256_tree(tmp_path / "many")

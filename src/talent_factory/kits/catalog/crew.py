@@ -12,6 +12,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from talent_factory.core.threads import ONE_THREAD
 from talent_factory.kits.catalog.reading import Reading, read_kit
 
 # Fewer kits than this are read before another process has begun to work.
@@ -68,8 +69,6 @@ class _Worker:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "talent_factory.kits.catalog.worker"]
-        # one thread each: the processes themselves are what runs side by side
-        alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         here = str(Path(__file__).resolve().parents[3])
         paths = os.pathsep.join(part for part in (here, os.environ.get("PYTHONPATH", "")) if part)
         self._ended = False
@@ -79,7 +78,7 @@ class _Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, **alone, "PYTHONPATH": paths},
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": paths},
                 encoding="ascii",
             )
         except OSError:

@@ -19,6 +19,7 @@ from talent_factory.core.events import Reporter, SilentReporter
 from talent_factory.core.files import atomic_folder, clear_leftovers, write_bytes
 from talent_factory.core.records import Record, read_record, write_record
 from talent_factory.core.stop import StopSignal
+from talent_factory.core.threads import single_threaded_children
 from talent_factory.lipsync.records import FRAME_RATE, Clip, Metadata
 from talent_factory.lipsync.synth.dice import Dice
 from talent_factory.lipsync.synth.easel import Pose
@@ -166,7 +167,10 @@ def _made(root: Path, order: Order, missing: list[int], workers: int) -> Iterato
     # forked children of a process with torch's threads may hang: start them fresh
     with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
         try:
-            yield from pool.map(draw_clip, *zip(*[(root, order, k) for k in missing], strict=True))
+            # spawned at once, so that they find the environment of this moment
+            with single_threaded_children():
+                done = pool.map(draw_clip, *zip(*[(root, order, k) for k in missing], strict=True))
+            yield from done
         except BrokenProcessPool:
             raise ClipError(
                 "a process that draws was ended from outside, as happens when memory runs out",
