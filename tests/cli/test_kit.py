@@ -99,6 +99,15 @@ def test_list_and_show(workspace: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert document["findings"] == []
 
 
+def test_tokens_are_not_cut_where_there_is_room(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit = workspace / "talents" / "avatar" / KIT_ID
+    manifest = json.loads((kit / "talent.json").read_text())
+    manifest["token"] = "a_word_of_twenty_two_x"
+    (kit / "talent.json").write_text(json.dumps(manifest))
+    assert run(["kit", "list"]) == 0
+    assert "a_word_of_twenty_two_x" in capsys.readouterr().out
+
+
 def test_a_broken_manifest_cannot_style_the_table(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

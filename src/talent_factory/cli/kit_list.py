@@ -221,8 +221,8 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("token", "base", "rank", "weight", "MB", "valid", box=None, pad_edge=False)
-    table.columns.insert(0, _id_column(item["id"] for item in entries))
+    ids = _id_column(item["id"] for item in entries)
+    table = Table(ids, "token", "base", "rank", "weight", "MB", "valid", box=None, pad_edge=False)
     for item in entries:
         cells = [
             item[name] for name in ("id", "token", "base_model", "lora_rank", "default_weight", "size_mb")
@@ -249,8 +249,8 @@ def _print_hits(found: list[dict[str, Any]]) -> None:
         return
     for asked, other in dict.fromkeys(pair for item in found for pair in item["instead"]):
         print(f"{printable(asked)}: no kit says so; {printable(other)} was taken")
-    table = Table("token", "base", "tags", "weight", box=None, pad_edge=False)
-    table.columns.insert(0, _id_column(item["id"] for item in found))
+    ids = _id_column(item["id"] for item in found)
+    table = Table(ids, "token", "base", "tags", "weight", box=None, pad_edge=False)
     for item in found:
         cells = (item["id"], item["token"], item["base"], ", ".join(item["tags"]), f"{item['weight']:g}")
         table.add_row(*(Text(printable(cell[:80])) for cell in cells))

@@ -433,10 +433,9 @@ def test_an_exported_file_comes_back_under_its_kits_id(tmp_path: Path) -> None:
     words = {"modelspec.title": "avatar.identity.anna.winter", "modelspec.trigger_phrase": "qb_anna"}
     taken, _ = take(write_arrays(tmp_path / "qb_anna_lora.safetensors", small(), words), tmp_path)
     assert taken.id == "avatar.identity.anna.winter"
-    other = write_arrays(
-        tmp_path / "b.safetensors", small(), {**words, "modelspec.title": "avatar.identity../x"}
-    )
-    assert take(other, tmp_path)[0].id == "avatar.identity.b"
+    words["modelspec.title"] = "avatar.identity../x"
+    other = {key: array * 2 for key, array in small().items()}
+    assert take(write_arrays(tmp_path / "b.safetensors", other, words), tmp_path)[0].id == "avatar.identity.b"
 
 
 # many at a time, again, and not at all
@@ -470,6 +469,23 @@ def test_a_folder_of_a_program_is_searched(tmp_path: Path) -> None:
     again = bring([program], Order(root=root))
     assert {item.status for item in again} == {"known", "refused"}
     assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ids
+
+
+def test_another_header_over_the_same_tensors_is_known(tmp_path: Path) -> None:
+    first = write_arrays(tmp_path / "peter.safetensors", small(), words_for("sd15"))
+    again = write_arrays(
+        tmp_path / "exported.safetensors", small(), {**words_for("sd15"), "ss_output_name": "x"}
+    )
+    other = {key: array * 2 for key, array in small().items()}
+    differs = write_arrays(tmp_path / "other.safetensors", other, words_for("sd15"))
+    root = tmp_path / "talents"
+    (made,) = bring([first], Order(root=root))
+    (known,) = bring([again], Order(root=root))
+    assert (known.status, known.id) == ("known", made.id)
+    (new,) = bring([differs], Order(root=root))
+    assert new.status == "imported"
+    (named,) = bring([again], Order(root=root, id="avatar.identity.twin"))
+    assert (named.status, named.id) == ("imported", "avatar.identity.twin")
 
 
 def test_the_user_has_the_last_word(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class Lora(NamedTuple):
     path: Path
     stem: str
     raw: Callable[[], Iterator[memoryview]]
+    data: memoryview
     size: int
     digest: str
     form: str
@@ -81,6 +82,7 @@ def opened_lora(path: Path, *, base: str | None, wishes: Wishes) -> Iterator[Lor
                 path=path,
                 stem=stem,
                 raw=lambda: _pieces(whole),
+                data=data,
                 size=len(whole),
                 digest=hashlib.sha256(whole).hexdigest(),
                 form=form,
@@ -91,6 +93,26 @@ def opened_lora(path: Path, *, base: str | None, wishes: Wishes) -> Iterator[Lor
                 picture=picture,
                 remarks=(*remarks, *remark),
             )
+
+
+def same_tensors(weights: Path, lora: Lora) -> bool:
+    """Whether the file `weights` holds the very tensors of `lora`, whatever the headers say beside them."""
+    try:
+        descriptor, size = open_regular(weights, limit=MAX_WEIGHTS_BYTES)
+    except OSError:
+        return False
+    with os.fdopen(descriptor, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        # most files differ in this alone, and are not read
+        if size == 0 or size - 8 - length != len(lora.data):
+            return False
+        with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as buffer:
+            try:
+                header = parse_header(buffer)
+            except HeaderError:
+                return False
+            with memoryview(buffer) as whole, whole[header.data_start :] as data:
+                return header.tensors == lora.header.tensors and data == lora.data
 
 
 def _refuse_suffix(path: Path) -> None:

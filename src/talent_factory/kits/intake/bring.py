@@ -15,7 +15,7 @@ from talent_factory.core.workspace import check_id
 from talent_factory.kits.findings import Notes
 from talent_factory.kits.folder import KitFolder
 from talent_factory.kits.index import kit_folders
-from talent_factory.kits.intake.adopt import Lora, opened_lora
+from talent_factory.kits.intake.adopt import Lora, opened_lora, same_tensors
 from talent_factory.kits.intake.archive import unpack
 from talent_factory.kits.intake.bases import MODELS
 from talent_factory.kits.intake.compose import compose
@@ -65,6 +65,7 @@ class _Shelf:
     """The kits that are there: id and digest of the weights, also of the file that they came from."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._digests: dict[str, str] = {}
         self.ids: set[str] = set()
         for folder in kit_folders(root) if root.is_dir() else ():
@@ -89,6 +90,11 @@ class _Shelf:
     def holder(self, digest: str) -> str | None:
         """The id of the kit that holds these weights."""
         return self._digests.get(digest)
+
+    def twin(self, lora: Lora) -> str | None:
+        """The id of a kit with the very tensors of `lora`: an export of it, or a copy with another header."""
+        weights = ((name, self._root / name / WEIGHTS_FILE) for name in sorted(self.ids))
+        return next((name for name, path in weights if same_tensors(path, lora)), None)
 
 
 def _take(item: Found, order: Order, shelf: _Shelf) -> list[Taken]:
@@ -174,8 +180,11 @@ def _take_kit(folder: Path, source: str, order: Order, shelf: _Shelf, *, move: b
 def _take_lora(path: Path, source: str, order: Order, shelf: _Shelf) -> Taken:
     base, model = (order.base, None) if order.base in (None, *MODELS) else (None, order.base)
     with opened_lora(path, base=base, wishes=order.wishes) as lora:
-        holder = shelf.holder(lora.digest)
-        if holder is not None and not order.replace:
+        holder = None
+        if not order.replace:
+            # who names an id wants a kit of that name, and may have the same weights twice
+            holder = shelf.holder(lora.digest) or (None if order.id else shelf.twin(lora))
+        if holder is not None:
             return Taken(
                 source=source, status="known", id=holder, message=f"the kit {holder} holds these weights"
             )
