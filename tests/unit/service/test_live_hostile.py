@@ -151,10 +151,10 @@ def test_who_sends_without_end_is_cut_off(service: Service) -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """The address of a server whose answers take longer than it waits for a request."""
-    monkeypatch.setattr(patience, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "HEAD_SECONDS", 1.0)
 
     async def app(scope: Any, receive: Any, send: Callable[[dict[str, Any]], Any]) -> None:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
