@@ -172,11 +172,14 @@ def meaning_times(root: Path) -> dict[str, float]:
                         for source, row in zip(sources, rows, strict=True)
                     ],
                 )
+        changed = once(lambda: Meaning(catalog, eye).search(QUERIES[2]))
         meaning = Meaning(catalog, eye)
         first = once(lambda: meaning.search(QUERIES[2]))
         later = median(once(lambda: meaning.search(QUERIES[2])) for _ in range(9))
         catalog.connection().execute("DELETE FROM vectors")
-    return {"vectors": len(numbers) * len(sources), "width": WIDTH, "first": first, "later": later}
+    sizes = {"vectors": len(numbers) * len(sources), "width": WIDTH}
+    # `after_change` lays the vectors out anew, which an update does before any search
+    return {**sizes, "after_change": changed, "first": first, "later": later}
 
 
 class RandomEncoder:

@@ -14,9 +14,10 @@ from PIL import Image
 from kit_maker import make_spec, make_tensors, write_lora
 from talent_factory.core.errors import FileError
 from talent_factory.kits import keys
-from talent_factory.kits.catalog import stamps
+from talent_factory.kits.catalog import matrix, stamps
 from talent_factory.kits.catalog.catalog import Catalog
 from talent_factory.kits.catalog.choice import Wish
+from talent_factory.kits.catalog.database import discard
 from talent_factory.kits.catalog.encoder import ColourEncoder, Pictures, Vectors
 from talent_factory.kits.catalog.meaning import Meaning
 from talent_factory.kits.catalog.vectors import read_picture
@@ -141,9 +142,46 @@ def test_the_nearest_of_all_rows_is_found_exactly(root: Path) -> None:
         catalog.update()
         meaning = Meaning(catalog, Counting())
         meaning.update()
-        matrix = meaning._matrix("pictures")
+        shown = meaning._matrix("pictures")
         question = ColourEncoder().texts(["green and blue"])[0]
-        slow = [
-            max(float(row @ question) for row in part) for part in np.split(matrix.rows, matrix.starts[1:])
-        ]
-        assert matrix.best(question).tolist() == pytest.approx(slow)
+        slow = [max(float(row @ question) for row in part) for part in np.split(shown.rows, shown.starts[1:])]
+        assert shown.best(question).tolist() == pytest.approx(slow)
+
+
+def test_vectors_are_mapped_from_a_file_while_nothing_changed(
+    root: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrix, "WORTH_A_FILE", 1)
+    cache = root.parents[1] / "cache"
+
+    def files() -> set[str]:
+        return {path.name for path in cache.glob("*.npy")}
+
+    with Catalog(root) as catalog:
+        catalog.update()
+        Meaning(catalog, Counting()).update()
+        before = files()
+        assert len(before) == 2  # texts and pictures
+        slow = matrix._read
+        monkeypatch.setattr(matrix, "_read", None)
+        found = Meaning(catalog, Counting())
+        assert [hit.id for hit in found.search("blue")] == [SEA]
+        assert isinstance(found._matrix("pictures").rows, np.memmap)
+        monkeypatch.setattr(matrix, "_read", slow)
+        # one that does not hold what its name says is no file of ours
+        for name in before:
+            (cache / name).write_bytes(b"x")
+        assert [hit.id for hit in Meaning(catalog, Counting()).search("blue")] == [SEA]
+        # another state of the catalog has other files, and those of the old one go
+        shutil.rmtree(root / SEA)
+        catalog.update()
+        assert Meaning(catalog, Counting()).search("blue") == []
+        made(root, base, SEA)
+        catalog.update()
+        again = Meaning(catalog, Counting())
+        assert again.update() == 1
+        assert [hit.id for hit in again.search("blue")] == [SEA]
+        assert len(files()) == 2
+        assert not files() & before
+    assert discard(cache / "kits.sqlite")
+    assert list(cache.iterdir()) == []

@@ -170,6 +170,11 @@ class Catalog:
         group = next((group for group in self.duplicates() if name in group), ())
         return tuple(other for other in group if other != name)
 
+    @property
+    def place(self) -> Path | None:
+        """The file that the catalog is kept in, None for one in memory."""
+        return self._place
+
     def connection(self) -> sqlite3.Connection:
         """The open database, for the vectors that are kept beside the words."""
         return self._database

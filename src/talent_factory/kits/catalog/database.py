@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,15 @@ from talent_factory.core.errors import WorkspaceBusy
 from talent_factory.kits.catalog.stamps import rules_stamp
 
 # Counts up with every change of the tables below.
-FORM = 1
+FORM = 2
 _WAIT_S = 30.0
+# The fact `vectors` counts their changes, so that what was made of them tells whether it is of today; `born`
+# tells this file from one that was thrown away. A row that is replaced is inserted.
+_COUNTERS = tuple(
+    f"CREATE TRIGGER vectors_{event.lower()} AFTER {event} ON vectors"
+    " BEGIN UPDATE facts SET value = value + 1 WHERE name = 'vectors'; END"
+    for event in ("INSERT", "UPDATE", "DELETE")
+)
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE kits (
@@ -80,10 +88,12 @@ def refuse_busy(error: Exception, place: Path | None) -> None:
 
 
 def discard(place: Path) -> bool:
-    """Remove a catalog and what SQLite keeps beside it; returns whether it is gone."""
+    """Remove a catalog, what SQLite keeps beside it and what was made of it; returns whether it is gone."""
     try:
         for suffix in ("", "-wal", "-shm", "-journal"):
             place.with_name(place.name + suffix).unlink(missing_ok=True)
+        for path in place.parent.glob(f"{glob.escape(place.name)}-*.npy"):
+            path.unlink(missing_ok=True)
     except OSError:
         return False
     return True
@@ -112,7 +122,7 @@ def _current(connection: sqlite3.Connection) -> bool:
 
 
 def _clear(connection: sqlite3.Connection) -> None:
-    """Drop all tables; those that belong to a virtual one go with it."""
+    """Drop all tables; those that belong to a virtual one go with it, and triggers with theirs."""
     names = connection.execute(
         "SELECT name, sql LIKE 'CREATE VIRTUAL%' AS virtual FROM sqlite_master WHERE type = 'table'"
         " AND name NOT LIKE 'sqlite%' ORDER BY virtual DESC, name = 'vocabulary' DESC"
@@ -126,6 +136,9 @@ def _fresh(connection: sqlite3.Connection) -> sqlite3.Connection:
     for statement in _TABLES.split(";"):
         if statement.strip():
             connection.execute(statement)
+    for trigger in _COUNTERS:
+        connection.execute(trigger)
+    connection.execute("INSERT INTO facts VALUES ('born', lower(hex(randomblob(8)))), ('vectors', '0')")
     connection.execute(f"PRAGMA user_version = {FORM}")
     connection.execute("INSERT INTO facts VALUES ('rules', ?)", (rules_stamp(),))
     return connection

@@ -18,6 +18,7 @@ from talent_factory.core.events import Reporter
 from talent_factory.kits.catalog.catalog import Catalog
 from talent_factory.kits.catalog.choice import Wish
 from talent_factory.kits.catalog.encoder import TextImageEncoder, Vectors
+from talent_factory.kits.catalog.matrix import Matrix, load_matrix
 from talent_factory.kits.catalog.vectors import PICTURES, TEXTS, encode_new, key_of
 
 _RANK_DAMPER = 60
@@ -34,33 +35,22 @@ class Found(NamedTuple):
     instead: tuple[tuple[str, str], ...] = ()
 
 
-class _Matrix(NamedTuple):
-    """Rows of one kind, in the order of kit numbers: where each kit's rows begin, and all rows."""
-
-    numbers: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    rows: Vectors
-
-    def best(self, question: Vectors) -> NDArray[np.float32]:
-        """The largest cosine of each kit's rows with the question: (kits,)."""
-        if not len(self.numbers):
-            return np.zeros(0, np.float32)
-        return np.asarray(np.maximum.reduceat(self.rows @ question, self.starts), np.float32)
-
-
 class Meaning:
     """What the kits of one catalog mean to one encoder."""
 
     def __init__(self, catalog: Catalog, encoder: TextImageEncoder) -> None:
         self._catalog, self._encoder = catalog, encoder
         self._key = key_of(encoder)
-        self._matrices: dict[str, _Matrix] = {}
+        self._matrices: dict[str, Matrix] = {}
 
     def update(self, *, reporter: Reporter | None = None) -> int:
         """Encode what is new in valid kits and return of how many; the catalog must be up to date."""
         self._matrices.clear()
         catalog = self._catalog
-        return encode_new(catalog.connection(), catalog.base_dir, self._encoder, reporter=reporter)
+        count = encode_new(catalog.connection(), catalog.base_dir, self._encoder, reporter=reporter)
+        for kind in (TEXTS, PICTURES):
+            self._matrix(kind)  # what changed is laid out now: the search itself is to be quick
+        return count
 
     def search(
         self,
@@ -112,18 +102,12 @@ class Meaning:
         )
         return [os.fsdecode(names[number]) for number in ranked if number in names]
 
-    def _matrix(self, kind: str) -> _Matrix:
+    def _matrix(self, kind: str) -> Matrix:
         if kind not in self._matrices:
-            chosen = (self._key, f"{kind}:%")
-            where = "FROM vectors WHERE encoder = ? AND source LIKE ?"
-            database = self._catalog.connection()
-            count, size = database.execute(f"SELECT count(*), max(length(vector)) {where}", chosen).fetchone()
-            every, rows = np.zeros(count, np.int64), np.zeros((count, (size or 4) // 4), np.float32)
-            found = database.execute(f"SELECT number, vector {where} ORDER BY number", chosen)
-            for row, (number, vector) in enumerate(found):
-                every[row], rows[row] = number, np.frombuffer(vector, "<f4")
-            numbers, starts = np.unique(every, return_index=True)
-            self._matrices[kind] = _Matrix(numbers, starts.astype(np.int64), rows)
+            catalog = self._catalog
+            self._matrices[kind] = load_matrix(
+                catalog.connection(), catalog.place, encoder=self._key, kind=kind
+            )
         return self._matrices[kind]
 
 
