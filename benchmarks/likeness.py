@@ -14,7 +14,7 @@ from record import record
 
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient, load_kit
-from talent_factory.foundry.mix import mixed
+from talent_factory.foundry.merging import mixed
 from talent_factory.training.families import load_base
 from talent_factory.training.likeness.drawn import asks, likeness
 from talent_factory.training.mini.reader import load_probe

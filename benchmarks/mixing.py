@@ -24,7 +24,7 @@ from train_speed import make_base
 from talent_factory.core.events import SilentReporter
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient, load_kit
-from talent_factory.foundry.mix import mixed
+from talent_factory.foundry.merging import mixed
 from talent_factory.foundry.render import RenderOrder, Shot, render
 from talent_factory.kits.keys import expected_modules
 from talent_factory.kits.lora_file import lora_bytes

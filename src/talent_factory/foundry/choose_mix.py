@@ -16,7 +16,7 @@ from talent_factory.core.files import atomic_path
 from talent_factory.core.records import write_record
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient
-from talent_factory.foundry.mix import mixed
+from talent_factory.foundry.merging import mixed
 from talent_factory.foundry.sheets import picture_rows
 from talent_factory.foundry.texture import style_shares
 from talent_factory.foundry.ways import (

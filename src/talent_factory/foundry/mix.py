@@ -1,11 +1,9 @@
-"""Mix kits by their exact weighted sum, merged into a base and taken out of it without a trace."""
+"""Mix kits by their exact weighted sum: what each does to each layer, and what they do together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -18,15 +16,7 @@ from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.blocks import block_namer, factor_of
 from talent_factory.foundry.discover import Ingredient, check_same_base
 from talent_factory.foundry.projection import kept_out, read_directions
-from talent_factory.foundry.schedule import Weights, text_weights, weights_at
-from talent_factory.training.lora import fitting_layers, merged_weight
-
-if TYPE_CHECKING:
-    from talent_factory.training.families.port import Base
-
-UNET = "lora_unet_"
-# A small model's steps are short beside merging; a large one's are long, and its weights large.
-KEPT_BYTES = 512 << 20
+from talent_factory.foundry.schedule import Weights, text_weights
 
 
 @dataclass(frozen=True)
@@ -143,113 +133,6 @@ def combine(mix: Mix) -> dict[str, Tensor]:
         tensors[f"{name}.lora_up.weight"] = up.view(*up.shape, *tail).contiguous()
         tensors[f"{name}.alpha"] = torch.tensor(float(len(down)))
     return tensors
-
-
-class Mixture:
-    """Kits merged into a base: the weights that each sampling step wants are put in place before it."""
-
-    def __init__(self, mix: Mix, base: Base) -> None:
-        """Find every layer and keep its weights; nothing is changed yet. Raises KitError as `mixed` does."""
-        self.steady = mix.steady
-        """Whether all steps want the same weights: then what follows from them may be kept for a batch."""
-        self._mix, self._now = mix, text_weights(mix) if mix.steady else None
-        self._kept: dict[Weights, list[Tensor]] = {}
-        layers, shapes = read_layers(mix)
-        self._places: list[_Place] = []
-        for prefix, module in base.modules():
-            own = {name: shape for name, shape in shapes.items() if name.startswith(f"{prefix}_")}
-            for name, parameter in fitting_layers(module, own, prefix=prefix, name=base.lora_name):
-                parts = [_at(part, parameter.device) for part in layers[name]]
-                self._places.append(_Place(name, parameter, parameter.detach().clone(), parts))
-
-    @torch.no_grad()
-    def before_step(self, index: int, steps: int) -> None:
-        """Make the weights right for step `index` of `steps`; nothing is done when they already are."""
-        if self.steady:
-            return
-        wanted = weights_at(self._mix, index, steps)
-        if wanted != self._now:
-            self._put_again(wanted, [place for place in self._places if place.name.startswith(UNET)])
-            self._now = wanted
-
-    @torch.no_grad()
-    def put_in(self) -> None:
-        """Merge the text encoders for good, and the rest as the first step wants it."""
-        start = text_weights(self._mix) if self.steady else weights_at(self._mix, 0, 1000)
-        self._put(text_weights(self._mix), [one for one in self._places if not one.name.startswith(UNET)])
-        self._put(start, [place for place in self._places if place.name.startswith(UNET)])
-        self._now = start
-
-    @torch.no_grad()
-    def take_out(self) -> None:
-        """Put the saved weights back bit for bit."""
-        for place in self._places:
-            place.parameter.copy_(place.original)
-
-    def _put_again(self, weights: Weights, places: Sequence[_Place]) -> None:
-        """As `_put`; what comes back step after step is kept where it takes little memory."""
-        if weights in self._kept:
-            for place, tensor in zip(places, self._kept[weights], strict=True):
-                place.parameter.copy_(tensor)
-            return
-        self._put(weights, places)
-        size = sum(place.parameter.nbytes for place in places)
-        if (len(self._kept) + 1) * size <= KEPT_BYTES:
-            self._kept[weights] = [place.parameter.detach().clone() for place in places]
-
-    def _put(self, weights: Weights, places: Sequence[_Place]) -> None:
-        for place in places:
-            place.put(weights, self._mix)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """One layer of the base: its weights, what they were, and what the kits do to them."""
-
-    name: str
-    parameter: Tensor
-    original: Tensor
-    parts: list[Part]
-
-    def put(self, weights: Weights, mix: Mix) -> None:
-        """The sum is made in float32 from the saved weights and rounded once to the layer's dtype."""
-        alone = self.parts[0]
-        if alone.lengths is not None:
-            change = (alone.up @ alone.down).view(self.original.shape)
-            scale = weights[alone.kit] * alone.factor
-            self.parameter.copy_(merged_weight(self.original.float(), change, alone.lengths, scale))
-            return
-        found = combined(self.parts, weights, mix)
-        if found is None:
-            self.parameter.copy_(self.original)
-            return
-        change = (found[0] @ found[1]).view(self.original.shape)
-        if self.parameter.dtype == torch.float32:
-            torch.add(self.original, change, out=self.parameter)
-        else:
-            self.parameter.copy_(change.add_(self.original))
-
-
-def _at(part: Part, device: torch.device) -> Part:
-    if part.up.device == device:
-        return part
-    lengths = None if part.lengths is None else part.lengths.to(device)
-    return Part(part.kit, part.up.to(device), part.down.to(device), part.factor, lengths)
-
-
-@contextmanager
-def mixed(base: Base, mix: Mix) -> Iterator[Mixture]:
-    """Within this context `base` draws with the kits of `mix`; after it, every weight has its old bits again.
-
-    The order of the kits makes no difference, not even in the last bit, unless they take turns. Raises
-    KitError when kits are for different bases or do not fit this one; then nothing was changed.
-    """
-    mixture = Mixture(mix, base)
-    try:
-        mixture.put_in()
-        yield mixture
-    finally:
-        mixture.take_out()
 
 
 def _layer(tensors: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor, float]:

@@ -200,7 +200,7 @@ class _Telling:
 @contextmanager
 def _ready(base: Base, order: RenderOrder, mix: Mix, size: tuple[int, int]) -> Iterator[tuple[Texts, Hooks]]:
     """Within this context the base draws with the mix, and nothing is worked out twice."""
-    from talent_factory.foundry.mix import mixed
+    from talent_factory.foundry.merging import mixed
     from talent_factory.training.quick import quick
     from talent_factory.training.sampler import Hooks, Texts
 

@@ -25,7 +25,7 @@ def kit_trigger(
 
     The base leaves this function bit for bit as it came.
     """
-    from talent_factory.foundry.mix import mixed
+    from talent_factory.foundry.merging import mixed
     from talent_factory.training.ablation import ablate, without_trigger
 
     token = use.kit.manifest.token

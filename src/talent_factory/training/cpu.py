@@ -114,21 +114,24 @@ def pack_convolutions(
 def packs_kept(model: nn.Module) -> Iterator[None]:
     """Within this context frozen convolutions of `model` keep their packs from call to call.
 
-    The plain weights stay and may be changed: a pack is made anew when its weights, or the size of the input,
-    are other ones. Packs are second copies; no more are kept than a quarter of the memory that is free.
+    The plain weights stay and may be changed, or others be put in their place, even in turns: a pack belongs
+    to its weights, and is made anew when these, or the size of the input, are other ones. Packs are second
+    copies; no more are kept than a quarter of the memory that is free.
     """
     if not torch.backends.mkldnn.is_available():
         yield
         return
-    room = psutil.virtual_memory().available // 4
+    room = _Room(psutil.virtual_memory().available // 4)
     chosen: list[nn.Module] = []
     # the deepest layers have the most weights for the fewest places
     for conv in sorted(filter(_packable, model.modules()), key=lambda conv: -conv.weight.nbytes):  # type: ignore[operator]
         assert isinstance(conv, nn.Conv2d)
-        room -= conv.weight.nbytes
-        if conv.kernel_size != (1, 1) and room < 0:
+        if conv.kernel_size == (1, 1):
+            conv.forward = _Pointwise(conv)  # type: ignore[method-assign,assignment]
+        elif room.takes(conv.weight.nbytes):
+            conv.forward = _FollowingPack(conv, room)  # type: ignore[method-assign,assignment]
+        else:
             continue
-        conv.forward = _Pointwise(conv) if conv.kernel_size == (1, 1) else _FollowingPack(conv)  # type: ignore[method-assign,assignment]
         chosen.append(conv)
     try:
         yield
@@ -137,23 +140,56 @@ def packs_kept(model: nn.Module) -> Iterator[None]:
             del conv.__dict__["forward"]
 
 
-class _FollowingPack:
-    """A convolution by a pack that follows the layer's weights and the size of its input."""
+class _Room:
+    """Memory that packs may take: every layer's first one, then more of those whose weights take turns."""
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, bytes_left: int) -> None:
+        self._left = bytes_left
+
+    def takes(self, size: int) -> bool:
+        """Whether there is room for so many bytes; they are taken then."""
+        fits = size <= self._left
+        self._left -= size if fits else 0
+        return fits
+
+
+@dataclass(frozen=True, eq=False)
+class _Laid:
+    """A pack, and what it was made for; while the weights are held, no others lie in their place."""
+
+    pack: Tensor
+    weight: Tensor
+    version: int
+    size: tuple[int, ...]
+
+
+class _FollowingPack:
+    """A convolution by packs that follow the layer's weights and the size of its input."""
+
+    def __init__(self, conv: nn.Conv2d, room: _Room) -> None:
         assert isinstance(conv.padding, tuple)
         self._conv = conv
+        self._room = room
         self._padding = (conv.padding[0], conv.padding[1])
-        self._made_for: tuple[object, ...] = ()
-        self._pack: Tensor | None = None
+        self._laid: dict[int, _Laid] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        weight = self._conv.weight.detach()
-        wanted = (weight.data_ptr(), self._conv.weight._version, tuple(x.shape))
-        if self._pack is None or self._made_for != wanted:
-            self._pack, self._made_for = _laid_out(weight, self._padding, wanted[2]), wanted
+        weight, size = self._conv.weight.detach(), tuple(x.shape)
+        laid = self._laid.get(weight.data_ptr())
+        if laid is None or laid.version != weight._version or laid.size != size:
+            laid = self._lay_out(weight, size)
         x = x.contiguous(memory_format=torch.channels_last)
-        return _convolve(x, self._pack, self._conv.bias, self._padding)
+        return _convolve(x, laid.pack, self._conv.bias, self._padding)
+
+    def _lay_out(self, weight: Tensor, size: tuple[int, ...]) -> _Laid:
+        place = weight.data_ptr()
+        known = self._laid.pop(place, None)
+        if known is None and self._laid and not self._room.takes(weight.nbytes):
+            # of weights that go round, the first ones' packs are worth more than the last one's
+            self._laid.popitem()
+        laid = _Laid(_laid_out(weight, self._padding, size), weight, weight._version, size)
+        self._laid[place] = laid
+        return laid
 
 
 class _Pointwise:

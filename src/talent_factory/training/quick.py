@@ -1,13 +1,15 @@
 """What makes a model draw faster without drawing anything else: what stays the same is worked out once.
 
 The text is the same in all steps, so its keys and values are; the weights of convolutions are laid out for
-the processor once and not in every call. Both follow the weights: when those change, so do they.
+the processor once and not in every call. Both follow the weights: when those change, so do they; when weights
+take turns, what belongs to each is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +20,10 @@ from talent_factory.training.cpu import packs_kept
 
 if TYPE_CHECKING:
     from talent_factory.training.families.port import Base
+
+# Sets of weights that take turns in one layer; more are forgotten and worked out again.
+_MOST_TURNS = 16
+Pair = tuple[Tensor, Tensor]
 
 
 @contextmanager
@@ -58,9 +64,7 @@ class DrawingAttention:
 
     def __init__(self, *, plain: bool) -> None:
         self._plain = plain
-        self._text: Tensor | None = None
-        self._weights: tuple[tuple[int, int], ...] = ()
-        self._pair: tuple[Tensor, Tensor] | None = None
+        self._known: dict[tuple[int, ...], _Remembered] = {}
 
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any
@@ -75,18 +79,28 @@ class DrawingAttention:
         answer: Tensor = attn.to_out[0](out.transpose(1, 2).flatten(2))
         return answer
 
-    def _remembered(self, attn: Any, text_BTC: Tensor) -> tuple[Tensor, Tensor]:
-        weights = tuple(state(own) for part in (attn.to_k, attn.to_v) for own in part.parameters())
-        if self._pair is None or self._text is not text_BTC or self._weights != weights:
-            self._pair = _keys_and_values(attn, text_BTC)
-            self._text, self._weights = text_BTC, weights
-        return self._pair
+    def _remembered(self, attn: Any, text_BTC: Tensor) -> Pair:
+        weights = [own.detach() for part in (attn.to_k, attn.to_v) for own in part.parameters()]
+        place = tuple(own.data_ptr() for own in weights)
+        versions = tuple(own._version for own in weights)
+        known = self._known.get(place)
+        if known is None or known.text is not text_BTC or known.versions != versions:
+            if known is None and len(self._known) == _MOST_TURNS:
+                self._known.clear()
+            known = _Remembered(text_BTC, weights, versions, _keys_and_values(attn, text_BTC))
+            self._known[place] = known
+        return known.pair
 
 
-def state(tensor: Tensor) -> tuple[int, int]:
-    """What changes whenever the content of a tensor does, at no cost."""
-    return tensor.data_ptr(), tensor._version
+@dataclass(frozen=True, eq=False)
+class _Remembered:
+    """Keys and values, and what they follow from; while weights are held, no others lie in their place."""
+
+    text: Tensor
+    weights: list[Tensor]
+    versions: tuple[int, ...]
+    pair: Pair
 
 
-def _keys_and_values(attn: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _keys_and_values(attn: Any, rows: Tensor) -> Pair:
     return split_heads(attn.to_k(rows), attn.heads), split_heads(attn.to_v(rows), attn.heads)

@@ -17,7 +17,8 @@ from talent_factory.core.files import sha256_file
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.blocks import read_blocks
 from talent_factory.foundry.discover import Ingredient, Kit, load_kit
-from talent_factory.foundry.mix import combine, mixed
+from talent_factory.foundry.merging import mixed
+from talent_factory.foundry.mix import combine
 from talent_factory.training.families import load_base
 from talent_factory.training.families.port import Base
 from talent_factory.training.families.random_base import make_random_base
@@ -155,32 +156,6 @@ def test_each_step_has_the_weights_of_its_kits(base: Base, identity: Kit, style:
             for name, wanted in states[index // 2].items():
                 assert torch.equal(weight_of(base, name), wanted)
     assert same(before, base)
-
-
-def test_nothing_is_written_when_nothing_changes(base: Base, pair: tuple[Ingredient, Ingredient]) -> None:
-    late = pair[1].model_copy(update={"begin": 0.5})
-    parameter = dict(target_layers(base.unet, name=base.lora_name))[ATTENTION].weight
-    for mix, writes in ((together(*pair), 0), (together(pair[0], late), 2)):
-        with mixed(base, mix) as mixture:
-            version = parameter._version
-            for index in (*range(4), 0):
-                mixture.before_step(index, 4)
-            assert parameter._version - version == writes
-
-
-@pytest.mark.parametrize("kept", [0, 1 << 30])
-def test_kits_take_turns(
-    base: Base, pair: tuple[Ingredient, Ingredient], kept: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("talent_factory.foundry.mix.KEPT_BYTES", kept)
-    alone = []
-    for use in pair:
-        with mixed(base, together(use)):
-            alone.append(weight_of(base, ATTENTION))
-    with mixed(base, together(*pair, switch=True)) as mixture:
-        for index in range(5):
-            mixture.before_step(index, 5)
-            assert torch.equal(weight_of(base, ATTENTION), alone[index % 2])
 
 
 def test_prompts_are_read_with_all_kits_whatever_the_step(

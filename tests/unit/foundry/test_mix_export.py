@@ -12,7 +12,7 @@ from foundry_maker import IDENTITY, STYLE, add_kit
 from talent_factory.core.errors import KitError
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient, Kit, load_kit
-from talent_factory.foundry.mix import mixed
+from talent_factory.foundry.merging import mixed
 from talent_factory.foundry.mix_export import export_mix
 from talent_factory.training.families.port import Base
 from talent_factory.training.lora import target_layers

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from talent_factory.training import cpu
 from talent_factory.training.families import Base, load_base
 from talent_factory.training.families.random_base import make_random_base
 from talent_factory.training.quick import quick
 from talent_factory.training.sampler import Hooks, Manner, Texts, draw, sample
+
+CONVOLUTION = "mid_block.resnets.0.conv1"
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +87,73 @@ def test_weights_may_change_between_two_steps(model: Base) -> None:
     with quick(model):
         assert np.abs(drawn() - slowly).max() <= 1
     assert np.abs(slowly - sample(model, prompts=["a"], seeds=[1], steps=3)).max() > 0
+
+
+class Turns:
+    """Other weights for a convolution and for what reads the text, in turns from step to step."""
+
+    def __init__(self, model: Base, *, kept: bool) -> None:
+        layers = (CONVOLUTION, "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_v")
+        self._weights = [dict(model.unet.named_parameters())[f"{layer}.weight"] for layer in layers]
+        self.own = [weight.data for weight in self._weights]
+        self._kept = [self._others(turn) for turn in range(2)] if kept else None
+
+    def _others(self, turn: int) -> list[torch.Tensor]:
+        return [own * (3.0 - 5.0 * turn) for own in self.own]
+
+    def before_step(self, index: int, steps: int) -> None:
+        del steps
+        # fresh ones lie where those of the step before did, or nearby
+        self.put([])
+        self.put(self._others(index % 2) if self._kept is None else self._kept[index % 2])
+
+    def put(self, tensors: list[torch.Tensor]) -> None:
+        for weight, tensor in zip(self._weights, tensors or self.own, strict=True):
+            weight.data = tensor
+
+    def places(self) -> list[int]:
+        """Where the convolution's weights lie."""
+        assert self._kept is not None
+        return [weights[0].data_ptr() for weights in self._kept]
+
+    def drawn(self, model: Base) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+        hooks = Hooks(before_step=self.before_step)
+        made = draw(Texts(model), ["a"], seeds=[1], manner=Manner(steps=6), hooks=hooks).astype(np.int16)
+        self.put(self.own)
+        return made
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_weights_may_take_turns(model: Base, kept: bool) -> None:
+    slowly = Turns(model, kept=kept).drawn(model)
+    assert np.abs(slowly - sample(model, prompts=["a"], seeds=[1], steps=6)).max() > 4
+    with quick(model):
+        for _ in range(2):
+            assert np.abs(Turns(model, kept=kept).drawn(model) - slowly).max() <= 1
+
+
+@pytest.mark.parametrize("plenty", [True, False])
+def test_packs_of_weights_that_take_turns_are_kept_where_there_is_room(
+    model: Base, monkeypatch: pytest.MonkeyPatch, plenty: bool
+) -> None:
+    turns, made = Turns(model, kept=True), []
+    slowly = turns.drawn(model)
+    packs = sum(
+        conv.weight.nbytes for conv in model.unet.modules() if cpu._packable(conv) and conv.kernel_size[0] > 1
+    )
+    free = 1 << 40 if plenty else 4 * packs
+    monkeypatch.setattr(cpu.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    lay_out = cpu._laid_out
+
+    def noted(weight: torch.Tensor, *rest: object) -> torch.Tensor:
+        made.append(weight.data_ptr())
+        return lay_out(weight, *rest)
+
+    monkeypatch.setattr(cpu, "_laid_out", noted)
+    with quick(model):
+        for _ in range(2):
+            assert np.abs(turns.drawn(model) - slowly).max() <= 1
+    assert [made.count(place) for place in turns.places()] == ([1, 1] if plenty else [6, 6])
 
 
 def test_bf16_is_quick_too(folder: Path) -> None:
