@@ -287,6 +287,21 @@ def test_colours_meet_all_along_the_rim_and_details_stay() -> None:
     assert np.abs(mouth.astype(int) - near)[40:44, 20:44].max() <= 2
 
 
+@pytest.mark.parametrize("size", [64, 256])
+def test_a_collar_that_moved_does_not_tint_the_neck(size: int) -> None:
+    skin, shirt, light = np.array([107, 73, 52]), np.array([110, 80, 130]), np.array([16, 12, 9])
+    made = np.broadcast_to(skin, (size, size, 3)).astype(np.uint8).copy()
+    true = made.copy()
+    made[round(0.97 * size) :] = shirt
+    true[round(0.94 * size) :] = shirt  # the head nodded: a collar where the made face has its neck
+    neck = slice(round(0.8 * size), round(0.9 * size)), slice(round(0.3 * size), round(0.7 * size))
+    mask = FaceMask(kind="rectangle", side=0.15, below=0.0)
+    assert np.abs(match_colours(made, true, mask)[neck].astype(int) - skin).max() <= 1
+    # and a lamp that was turned up in between is met all the same
+    bright = np.clip(true.astype(int) + light, 0, 255).astype(np.uint8)
+    assert np.abs(match_colours(made, bright, mask)[neck].astype(int) - skin - light).max() <= 2
+
+
 # -- the whole
 
 

@@ -17,12 +17,18 @@ _MARGIN = 0.02
 _REACH = (0.43, 0.97)
 # How far colours may be moved: more is no difference of light but another picture.
 _SHIFT = 40.0
+# So many levels from the usual difference a place at the rim begins to show something else, and does; its
+# neighbours, which share its edge, as a share of the side; how little the usual difference counts where a rim
+# can be trusted.
+_DOUBTED, _FOREIGN, _NEIGHBOURS, _USUAL = 12.0, 24.0, 0.016, 1e-4
 # Two pictures look alike up to so many levels of 255, and are others from so many on; what is looked at and
 # what belongs to a change, as shares of the side.
 _ALIKE, _OTHER = 3.0, 10.0
 _LOOK, _AROUND = 0.015, 0.04
 _WIDTHS = ((0.05, 1.0), (0.12, 0.1), (0.35, 0.01))
 """Deviations of the smoothing, as shares of the side, and what each counts: the nearest rim decides."""
+_FIELD = 64
+"""Colours are smoothed in so many pixels at most: the narrowest deviation is three of them."""
 
 
 @lru_cache(maxsize=8)
@@ -47,26 +53,37 @@ def face_alpha(mask: FaceMask, size: int) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=8)
-def _rim(mask: FaceMask, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where made and true face must agree, (size, size, 1): the fade and a band around it; and how near."""
+def _rim(mask: FaceMask, size: int) -> NDArray[np.float32]:
+    """Where made and true face must agree, (size, size, 1) in 0..1: the fade and a band around it."""
     alpha = face_alpha(mask, size)
     width = max(3, round(2 * _FEATHER * size)) | 1
     around = cv2.dilate((alpha > 0).astype(np.uint8), np.ones((width, width), np.uint8))
-    rim = (around * (1 - alpha)).astype(np.float32)
-    weight = sum(count * _blurred(rim, share * size) for share, count in _WIDTHS)
-    return rim[..., None], np.asarray(weight, np.float32)[..., None] + 1e-6
+    return np.asarray((around * (1 - alpha))[..., None], np.float32)
 
 
 def match_colours(made: NDArray[Any], true: NDArray[Any], mask: FaceMask) -> NDArray[np.uint8]:
     """`made` (S, S, 3) uint8 with its colours moved so that it meets `true` all along the rim.
 
     The difference at the rim is carried inward, smoothly: a membrane, as in the cloning of Perez et al. 2003.
-    Details of the made face, and the mouth among them, stay.
+    Places where it is far from usual are left out: there a collar lies beside a neck or a jaw before a wall,
+    not the same in another light. Details of the made face, and the mouth among them, stay.
     """
     size = made.shape[0]
-    rim, weight = _rim(mask, size)
-    apart = np.clip(true.astype(np.float32) - made, -_SHIFT, _SHIFT) * rim
-    field = sum(count * _blurred(apart, share * size) for share, count in _WIDTHS) / weight
+    rim = _rim(mask, size)
+    if not rim.any():  # a mask too small for this size: nothing of the made face will show
+        return made
+    apart = true.astype(np.float32) - made
+    usual = np.median(apart[rim[..., 0] > 0], axis=0)
+    width = max(1, round(_NEIGHBOURS * size)) * 2 + 1
+    strange = cv2.dilate(np.abs(apart - usual).max(axis=2), np.ones((width, width), np.uint8))[..., None]
+    weight = rim * np.clip((_FOREIGN - strange) / (_FOREIGN - _DOUBTED), 0.0, 1.0)
+    # three colours and their weight, smoothed at once
+    both = np.concatenate([np.clip(apart, -_SHIFT, _SHIFT) * weight, weight], axis=2)
+    side = min(size, _FIELD)
+    both = both if side == size else cv2.resize(both, (side, side), interpolation=cv2.INTER_AREA)
+    smooth = np.sum([count * _blurred(both, share * side) for share, count in _WIDTHS], axis=0)
+    field = (smooth[..., :3] + _USUAL * np.clip(usual, -_SHIFT, _SHIFT)) / (smooth[..., 3:] + _USUAL)
+    field = field if side == size else cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
     moved = np.clip(np.rint(made.astype(np.float32) + field), 0, 255)
     found: NDArray[np.uint8] = moved.astype(np.uint8)
     return found
