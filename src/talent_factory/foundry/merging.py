@@ -14,7 +14,7 @@ from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.mix import Part, combined, read_layers
 from talent_factory.foundry.schedule import Weights, text_weights, weights_at
 from talent_factory.training.devices import device_facts
-from talent_factory.training.lora import fitting_layers, merged_weight
+from talent_factory.training.lora import fitting_layers, whole_change
 
 if TYPE_CHECKING:
     from talent_factory.training.families.port import Base
@@ -123,17 +123,25 @@ class _Layer:
 
     def merge(self, weights: Weights, mix: Mix, out: Tensor) -> None:
         """Write the sum into `out`: made in float32 from the base's weights and rounded once."""
-        alone = self.parts[0]
-        if alone.lengths is not None:
-            change = (alone.up @ alone.down).view(self.original.shape)
-            scale = weights[alone.kit] * alone.factor
-            out.copy_(merged_weight(self.original.float(), change, alone.lengths, scale))
+        if any(part.lengths is not None for part in self.parts):
+            out.copy_(self._with_lengths(weights))
             return
         found = combined(self.parts, weights, mix)
         if found is None:
             out.copy_(self.original)
             return
         add_product(self.original, *found, out=out)
+
+    def _with_lengths(self, weights: Weights) -> Tensor:
+        """The sum where a kit was trained with DoRA: each one's whole change to the base's own weights."""
+        own = self.original.float()
+        merged = own.clone()
+        for part in self.parts:
+            scale = weights[part.kit] * part.factor
+            if scale:
+                change = (part.up @ part.down).view(own.shape)
+                merged += scale * whole_change(own, change, part.lengths)
+        return merged
 
 
 def add_product(own: Tensor, up: Tensor, down: Tensor, *, out: Tensor) -> None:

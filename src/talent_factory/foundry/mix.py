@@ -41,7 +41,7 @@ def read_layers(mix: Mix) -> tuple[Layers, dict[str, tuple[int, ...]]]:
 
     Parts stand in an order that does not depend on that of the ingredients: so their sums do not, in the last
     bit. Raises KitError when the kits are for different bases, when a file or a layer of it is broken, and
-    when one of several was trained with DoRA, whose lengths divide: no sum of matrices stands for it.
+    for a projection of a kit trained with DoRA: its change of a layer is no product that could be projected.
     """
     check_same_base(mix.ingredients)
     layers: Layers = {}
@@ -49,10 +49,10 @@ def read_layers(mix: Mix) -> tuple[Layers, dict[str, tuple[int, ...]]]:
     for number, use in sorted(enumerate(mix.ingredients), key=lambda item: _rank(item[1])):
         block_of = block_namer(use.kit.base)
         tensors = _read(use)
-        if len(mix.ingredients) > 1 and any(name.endswith(".dora_scale") for name in tensors):
+        if mix.projection and any(name.endswith(".dora_scale") for name in tensors):
             raise KitError(
-                "a kit trained with DoRA cannot be mixed exactly",
-                remedy="use it alone, or train without dora",
+                f"{use.kit.id} was trained with DoRA, which a projection cannot be exact for",
+                remedy="mix without --projection",
             )
         for name in sorted({key.split(".", 1)[0] for key in tensors}):
             down, up, ratio = _layer(tensors, name)
@@ -123,7 +123,10 @@ def combine(mix: Mix) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, parts in layers.items():
         if any(part.lengths is not None for part in parts):
-            raise KitError("a kit trained with DoRA is no plain LoRA", remedy="ship the kit itself")
+            raise KitError(
+                "a kit trained with DoRA changes layers as no single LoRA can",
+                remedy="render the mix, or ship the kits themselves",
+            )
         found = combined(parts, text_weights(mix), mix)
         if found is None:
             continue

@@ -15,6 +15,7 @@ from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.blocks import PRESETS, is_sdxl
 from talent_factory.foundry.discover import Ingredient, Kit
 from talent_factory.foundry.recipe import KitUse
+from talent_factory.kits.lora_file import has_lengths
 from talent_factory.training.likeness.plan import MOODS, PLACES
 from talent_factory.training.likeness.records import Ask, Shot
 from talent_factory.world import palette
@@ -74,8 +75,8 @@ class MixChoice(Record):
 def ways(identity: Ingredient, style: Ingredient) -> dict[str, Mix]:
     """The mixes to compare, by name; the plain sum at the weights given is the first.
 
-    Steps follow K-LoRA and CRAFT-LoRA (the subject is found early, the look late), projections NP-LoRA,
-    blocks B-LoRA where the base is an SDXL.
+    Steps follow K-LoRA and CRAFT-LoRA (the subject is found early, the look late), projections NP-LoRA
+    (not for kits trained with DoRA), blocks B-LoRA where the base is an SDXL.
     """
 
     def using(
@@ -84,6 +85,7 @@ def ways(identity: Ingredient, style: Ingredient) -> dict[str, Mix]:
         uses = (identity.model_copy(update=one or {}), style.model_copy(update=two or {}))
         return Mix(ingredients=uses, projection=projection)
 
+    lengths = any(has_lengths(use.kit.weights) for use in (identity, style))
     more: dict[str, object] = {"weight": min(2.0, 1.25 * identity.weight)}
     bold: dict[str, object] = {"weight": min(2.0, 1.25 * style.weight)}
     found = {
@@ -91,7 +93,7 @@ def ways(identity: Ingredient, style: Ingredient) -> dict[str, Mix]:
         "more identity": using(one=more),
         "more style": using(two=bold),
         "more of both": using(one=more, two=bold),
-        "projection": using(projection=0.5),
+        **({} if lengths else {"projection": using(projection=0.5)}),
         "style from 20 %": using(two={"begin": 0.2}),
         "more identity, style from 20 %": using(one=more, two={"begin": 0.2}),
     }

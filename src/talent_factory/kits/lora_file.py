@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -41,6 +42,17 @@ def read_lora(path: Path) -> dict[str, NDArray[Any]]:
         raise KitError(f"{path}: {error.message}", remedy=error.remedy) from error
     tensors = memoryview(data)[header.data_start :]
     return {entry.name: read_tensor(tensors, entry) for entry in header.tensors}
+
+
+def has_lengths(path: Path) -> bool:
+    """Whether a LoRA was trained with DoRA; reads the header alone. Raises KitError as `read_lora`."""
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+            return any(entry.name.endswith(".dora_scale") for entry in parse_header(buffer).tensors)
+    except (OSError, ValueError) as error:
+        raise KitError(f"{path}: {error}", remedy="talent kit validate --verbose") from error
+    except HeaderError as error:
+        raise KitError(f"{path}: {error.message}", remedy=error.remedy) from error
 
 
 def lora_bytes(tensors: Tensors, *, precision: Literal["fp16", "fp32"], words: Mapping[str, str]) -> bytes:

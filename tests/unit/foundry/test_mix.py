@@ -17,8 +17,9 @@ from talent_factory.core.files import sha256_file
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.blocks import read_blocks
 from talent_factory.foundry.discover import Ingredient, Kit, load_kit
-from talent_factory.foundry.merging import mixed
+from talent_factory.foundry.merging import Mixture, mixed
 from talent_factory.foundry.mix import combine
+from talent_factory.foundry.ways import ways
 from talent_factory.training.families import load_base
 from talent_factory.training.families.port import Base
 from talent_factory.training.families.random_base import make_random_base
@@ -171,9 +172,7 @@ def test_prompts_are_read_with_all_kits_whatever_the_step(
         assert all(torch.equal(one, two) for one, two in zip(text_bits(), wanted, strict=True))
 
 
-def test_a_dora_kit_brings_its_lengths_and_cannot_be_mixed(
-    base: Base, base_folder: Path, style: Kit, tmp_path: Path
-) -> None:
+def test_a_dora_kit_brings_its_lengths(base: Base, base_folder: Path, tmp_path: Path) -> None:
     add_kit(tmp_path, base_folder, IDENTITY, revision=base.revision, token="dot_test", dora=True)
     alone = Ingredient(kit=load_kit(tmp_path, IDENTITY, base_folder=base_folder), weight=1.0)
     before = bits(base)
@@ -184,10 +183,35 @@ def test_a_dora_kit_brings_its_lengths_and_cannot_be_mixed(
             columns = layer.weight.detach().float().transpose(0, 1).flatten(1).norm(dim=1)
             torch.testing.assert_close(columns, torch.full_like(columns, 2.0), rtol=1e-3, atol=1e-3)
     assert same(before, base)
-    with pytest.raises(KitError, match="DoRA"), mixed(base, together(alone, Ingredient(kit=style, weight=1))):
-        pass
     with pytest.raises(KitError, match="DoRA"):
         combine(together(alone))
+
+
+@pytest.mark.parametrize("name", [ATTENTION, CONVOLUTION])
+def test_dora_kits_mix_as_what_each_does_alone_to_the_base(
+    base: Base, base_folder: Path, style: Kit, tmp_path: Path, name: str
+) -> None:
+    add_kit(tmp_path, base_folder, IDENTITY, revision=base.revision, token="dot_test", dora=True)
+    one = Ingredient(kit=load_kit(tmp_path, IDENTITY, base_folder=base_folder), weight=0.7)
+    two = Ingredient(kit=style, weight=-0.4)
+    own, changes = weight_of(base, name), []
+    for use in (one, two):
+        with mixed(base, together(use)):
+            changes.append(weight_of(base, name) - own)
+    with mixed(base, together(one, two)):
+        both = weight_of(base, name)
+    with mixed(base, together(two, one)):
+        assert torch.equal(weight_of(base, name), both)
+    assert changes[0].abs().max() > 0.1
+    torch.testing.assert_close(both, own + changes[0] + changes[1], rtol=1e-5, atol=1e-6)
+    # kits that take turns are each as they are alone
+    with mixed(base, together(one, two, switch=True)) as turns:
+        turns.before_step(1, 4)
+        torch.testing.assert_close(weight_of(base, name), own + changes[1], rtol=1e-5, atol=1e-6)
+    with pytest.raises(KitError, match="projection cannot be exact"):
+        Mixture(together(one, two, projection=0.5), base)
+    assert "projection" not in ways(one, two)
+    assert "projection" in ways(two, two)
 
 
 def test_kits_that_disagree_about_a_layer_are_refused(identity: Kit, style: Kit, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from talent_factory.training.lora.merge import (
     fitting_layers,
     low_rank_delta,
     merge_into,
-    merged_weight,
+    whole_change,
 )
 from talent_factory.training.lora.names import (
     TEXT_PREFIX,
@@ -30,6 +30,6 @@ __all__ = [
     "kohya_name",
     "low_rank_delta",
     "merge_into",
-    "merged_weight",
     "target_layers",
+    "whole_change",
 ]

@@ -57,7 +57,8 @@ def merge_into(
     for key, parameter in fitting_layers(module, shapes, prefix=prefix, name=name):
         change = changes.pop(key).to(parameter.device).view(parameter.shape)
         lengths = tensors.get(f"{key}.dora_scale")
-        planned.append((parameter, merged_weight(parameter.detach().float(), change, lengths, weight)))
+        own = parameter.detach().float()
+        planned.append((parameter, own + weight * whole_change(own, change, lengths)))
     originals = [(parameter, parameter.detach().clone()) for parameter, _ in planned]
     for parameter, merged in planned:
         parameter.copy_(merged)
@@ -93,15 +94,15 @@ def fitting_layers(
     return found
 
 
-def merged_weight(own: Tensor, change: Tensor, lengths: Tensor | None, weight: float) -> Tensor:
-    """The weights with `weight` times the LoRA; with DoRA, each input's weights at the trained length."""
+def whole_change(own: Tensor, change: Tensor, lengths: Tensor | None) -> Tensor:
+    """What a LoRA at weight 1 adds to `own` (out, in, ...): `change`, and what DoRA's lengths do to both."""
     if lengths is None:
-        return own + weight * change
+        return change
     whole = own + change
     now = whole.transpose(0, 1).flatten(1).norm(dim=1).clamp_min(1e-6)
     factor = (lengths.to(own.device).float().flatten() / now).view(1, -1, *[1] * (own.dim() - 2))
-    merged: Tensor = own + weight * (whole * factor - own)
-    return merged
+    # each input's weights at the trained length
+    return whole * factor - own
 
 
 def low_rank_delta(tensors: Mapping[str, Tensor], name: str) -> Tensor:
