@@ -106,7 +106,7 @@ class NetworkKeys(Record):
         None, ge=0.01, le=1024, description="Their alpha; scaled as lora_alpha if unset."
     )
     rslora: bool = Field(False, description="Scale by alpha / sqrt(rank); written as a plain alpha.")
-    dora: bool = Field(False, description="Train the length of each output's weights too (DoRA).")
+    dora: bool = Field(False, description="Train the length of each input's weights too (DoRA as kohya).")
 
 
 class ValidationKeys(Record):
