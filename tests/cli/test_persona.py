@@ -197,6 +197,25 @@ def test_a_sheet_shows_the_range_of_the_slider(
         assert page.width > page.height > 400
 
 
+def test_a_sheet_without_sliders_shows_other_prompts(
+    workspace: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    prompts = ["--prompt", "one {subject}", "--prompt", "two {subject}"]
+    kits = ["--identity", IDENTITY, "--base", str(base), "--steps", "2"]
+    assert run(["persona", "new", "plain", *kits, *prompts]) == 0
+    drawn = answer(capsys, "sheet", "plain", "--out", "page")
+    said = []
+    for path in drawn["images"]:
+        with Image.open(path) as picture:
+            said.append(picture.text["parameters"].partition(" ")[0])
+    assert said == ["one", "two"]
+    with Image.open(drawn["sheet"]) as page:
+        beside = page.crop((450, 72, 642, 264)).getcolors(maxcolors=1 << 16)
+    assert beside is None or len(beside) > 100
+
+
 def test_a_page_shows_it_all(workspace: Path, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert new(base, "--palette", "primary=#00A8FF") == 0
     written = Path(answer(capsys, "page", "kairo")["page"])

@@ -30,7 +30,8 @@ class Plate(Record):
 
 
 # The embedded base knows the words of the drawn world and no others; its pictures begin with their medium,
-# and of a whole figure it was never told the mood.
+# and of a whole figure it was never told the mood. Close-ups are left out: an actor learnt from one portrait
+# never had a larger face, and its kit draws none.
 _DRAWN_MOODS = ("neutral", "smiling", "surprised", "angry")
 _DRAWN: dict[str, tuple[Plate, ...]] = {
     HERO: (Plate(title="Hero portrait", prompt="{style} portrait of a {subject}, smiling, city background"),),
@@ -38,7 +39,7 @@ _DRAWN: dict[str, tuple[Plate, ...]] = {
     SHEET: (
         Plate(title="Portrait", prompt="{style} portrait of a {subject}, neutral, white background"),
         Plate(title="Full body", prompt="{style} full body of a {subject}, white background"),
-        Plate(title="Close-up", prompt="{style} close-up portrait of a {subject}, neutral, white background"),
+        Plate(title="In the woods", prompt="{style} portrait of a {subject}, angry, forest background"),
         Plate(title="Smiling", prompt="{style} portrait of a {subject}, smiling, yellow background"),
         Plate(title="By night", prompt="{style} portrait of a {subject}, surprised, night background"),
     ),

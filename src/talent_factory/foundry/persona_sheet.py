@@ -1,4 +1,4 @@
-"""One page that shows a persona: its hero portrait, and the same prompt across the range of its sliders."""
+"""One page that shows a persona: its hero portrait, beside it the range of its sliders or other prompts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 STOPS = (0.0, 0.5, 1.0)
 _PAPER, _INK, _FAINT, _HERE = (250, 249, 246), (52, 50, 56), (150, 147, 152), (206, 92, 70)
 _CELL, _GAP, _MARGIN, _LINE, _LABEL = 192, 10, 28, 22, 112
-_MOST_SWATCHES = 8
+_MOST_SWATCHES, _MOST_FACTS = 8, 6
+# two by two are as high as the hero
+_MOST_OTHERS = 4
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,10 @@ class Grid:
 
 
 def grid_of(persona: Persona) -> Grid:
-    """Three stops of the first slider across and of the second down, by name; without sliders one cell."""
+    """Three stops of the first slider across and of the second down, by name; no rows without sliders."""
     names = sorted(persona.sliders)[:2]
     if not names:
-        return Grid(down="", across="", rows=(({},),))
+        return Grid(down="", across="", rows=())
     across, down = names[0], names[1] if len(names) > 1 else ""
     rows = (
         tuple({across: x, **({down: y} if down else {})} for x in STOPS) for y in (STOPS if down else (0.5,))
@@ -51,15 +53,24 @@ def draw_sheet(
 ) -> tuple[Path, tuple[Path, ...]]:
     """Render hero and grid below `out` and lay the page; returns `out/sheet.png` and the single images.
 
-    `prompt` is a template for all of them; the persona's first without one. What was drawn before by the
-    same recipe is kept. Raises what `session` and `shoot` raise.
+    `prompt` is a template for all of them; the persona's first without one. A persona without sliders shows
+    up to four of its other prompts beside the hero. What was drawn before by the same recipe is kept. Raises
+    what `session` and `shoot` raise.
     """
     grid = grid_of(opened.persona)
     drawn = draw_range(opened, grid, out=out, reporter=reporter, prompt=prompt, stop=stop)
+    if others := () if grid.rows else _others(opened.persona, prompt):
+        session = opened.at({}).session(prompts=others)
+        drawn += shoot(session, out=out / "prompts", reporter=reporter, stop=stop)[0]
     page = lay_out(opened, grid, drawn[0], drawn[1:])
     with atomic_path(out / SHEET_FILE) as temporary:
         page.save(temporary, "PNG")
     return out / SHEET_FILE, drawn
+
+
+def _others(persona: Persona, prompt: str) -> tuple[str, ...]:
+    shown = prompt or next(iter(persona.prompts), "")
+    return tuple(text for text in persona.prompts if text != shown)[:_MOST_OTHERS]
 
 
 def draw_range(
@@ -86,22 +97,27 @@ def draw_range(
 
 
 def lay_out(opened: OpenPersona, grid: Grid, hero: Path, cells: Sequence[Path]) -> PillowImage.Image:
-    """The page as an RGB image: hero and facts on the left, the grid with its axes on the right."""
+    """The page as an RGB image: hero and facts on the left, the grid with its axes on the right.
+
+    Without sliders `cells` stand there two by two.
+    """
     from PIL import Image, ImageDraw
 
     persona = opened.persona
-    across, down = len(grid.rows[0]), len(grid.rows)
+    across = len(grid.rows[0]) if grid.rows else min(2, len(cells))
+    down = -(-len(cells) // across) if across else 0
     side = 2 * _CELL + _GAP
     left, top = 2 * _MARGIN + side + (_LABEL + _MARGIN if grid.down else 0), _MARGIN + 2 * _LINE
     width = left + across * (_CELL + _GAP) - _GAP + _MARGIN
-    height = max(top + down * (_CELL + _GAP), top + side + 6 * _LINE) + 2 * _LINE + _MARGIN
+    axis = 2 * _LINE + _GAP if grid.across else 0
+    facts = _GAP + min(_MOST_FACTS, 1 + len(persona.kits)) * _LINE
+    height = top + max(down * (_CELL + _GAP) + axis, side + facts) + _MARGIN
     page = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(page)
     _paste(page, hero, (_MARGIN, top), side)
     _facts(pen, opened, top + side + _GAP, width=side)
-    for index, (row, column) in enumerate(product(range(down), range(across))):
-        corner = (left + column * (_CELL + _GAP), top + row * (_CELL + _GAP))
-        _paste(page, cells[index], corner, _CELL)
+    for (row, column), cell in zip(product(range(down), range(across)), cells, strict=False):
+        _paste(page, cell, (left + column * (_CELL + _GAP), top + row * (_CELL + _GAP)), _CELL)
     bottom = top + down * (_CELL + _GAP)
     if grid.across:
         _axis(pen, persona, grid.across, start=(left, bottom))
@@ -117,7 +133,7 @@ def _facts(pen: ImageDraw.ImageDraw, opened: OpenPersona, top: int, *, width: in
     weights = {use.kit.id: use.weight for use in opened.mix.ingredients}
     lines = [f"version {persona.version} · base {Path(persona.base.name).name}"]
     lines += [f"{use.id.removeprefix('avatar.')}  {weights.get(use.id, 0.0):.2f}" for use in persona.kits]
-    for number, line in enumerate(lines[:6]):
+    for number, line in enumerate(lines[:_MOST_FACTS]):
         pen.text((_MARGIN, top + number * _LINE), _fit(line, width), fill=_INK, font=_font(15))
     for number, colour in enumerate(list(persona.palette.values())[:_MOST_SWATCHES]):
         right = _MARGIN + width - number * (_LINE + 6)
