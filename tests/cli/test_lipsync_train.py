@@ -89,6 +89,8 @@ def test_the_bill_of_the_full_network_warns_of_its_disk(capsys: pytest.CaptureFi
     assert bill["parameters"] > 849e6
     assert bill["checkpoints"] == 50
     assert bill["disk"] > 150e9
+    assert talent("train", "-c", str(CONFIGS), *small, "--set", "learning_rate=0.005", "--dry-run") == 0
+    assert "learning rate 0.005 at its highest, which is likely to destroy" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,10 @@ def test_the_bill_of_the_full_network_warns_of_its_disk(capsys: pytest.CaptureFi
         (("train", "-c", str(CONFIGS), "--set", "scale_lr=true"), "would destroy the network"),
         (("train", "-c", str(CONFIGS), "--set", "max_steps=3"), "max_train_steps"),
         (("resume", "nowhere"), "run.json"),
+        (
+            ("train", "-c", str(CONFIGS), "--set", "resume_from_checkpoint=gone", "--dry-run"),
+            "gone holds neither a state nor UNet weights",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(

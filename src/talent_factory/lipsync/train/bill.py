@@ -17,6 +17,7 @@ from talent_factory.lipsync.models.discriminator import PatchDiscriminator
 from talent_factory.lipsync.models.unet import build_unet, read_unet_config
 from talent_factory.lipsync.ports import Codec
 from talent_factory.lipsync.records import STEPS, WIDTH
+from talent_factory.lipsync.train.saver import named_weights
 from talent_factory.training.devices import device_facts, measured_pace, stated_pace
 
 _FLOAT = 4
@@ -90,7 +91,8 @@ def make_bill(config: LipsyncConfig) -> Bill:
 
 
 def plan_training(config: LipsyncConfig) -> tuple[Plan, Bill]:
-    """What `talent lipsync train` would do."""
+    """What `talent lipsync train` would do. Raises FileError when what it begins from is not there."""
+    named_weights(config.model.resume_from_checkpoint)
     bill = make_bill(config)
     run = Path(config.data.output_dir)
     step = PlanStep(

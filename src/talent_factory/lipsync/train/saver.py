@@ -16,11 +16,13 @@ from talent_factory.core.events import Reporter
 from talent_factory.lipsync.actor import ActorCard, save_actor
 from talent_factory.lipsync.train.engine import Engine
 from talent_factory.lipsync.train.folders import (
+    RECORD,
     Keep,
     Origin,
     State,
     StateRecord,
     newest_state,
+    read_state,
     write_checkpoint,
 )
 from talent_factory.lipsync.train.networks import weights_file
@@ -218,10 +220,17 @@ def find_start(run: Path, wanted: str | None) -> State | Path | None:
 
     Raises FileError when there is neither where it says, or the state is damaged.
     """
-    from talent_factory.lipsync.train.folders import RECORD, read_state
-
-    if wanted is None:
-        return None
     if wanted == "latest":
         return newest_state(run)
-    return read_state(Path(wanted)) if (Path(wanted) / RECORD).is_file() else weights_file(Path(wanted))
+    weights = named_weights(wanted)
+    return read_state(Path(wanted)) if wanted is not None and weights is None else weights
+
+
+def named_weights(wanted: str | None) -> Path | None:
+    """The weights that `resume_from_checkpoint` begins from; None where it means a state, or nothing.
+
+    Raises FileError when neither is there.
+    """
+    if wanted is None or wanted == "latest" or (Path(wanted) / RECORD).is_file():
+        return None
+    return weights_file(Path(wanted))

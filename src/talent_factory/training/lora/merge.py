@@ -102,7 +102,8 @@ def whole_change(own: Tensor, change: Tensor, lengths: Tensor | None) -> Tensor:
     now = whole.transpose(0, 1).flatten(1).norm(dim=1).clamp_min(1e-6)
     factor = (lengths.to(own.device).float().flatten() / now).view(1, -1, *[1] * (own.dim() - 2))
     # each input's weights at the trained length
-    return whole * factor - own
+    added: Tensor = whole * factor - own
+    return added
 
 
 def low_rank_delta(tensors: Mapping[str, Tensor], name: str) -> Tensor:
