@@ -41,6 +41,13 @@ def make_optimizer(
     return _schedule_free(own, keys)
 
 
+def try_optimizer(keys: OptimizerKeys, *, device: torch.device) -> None:
+    """Raise as `make_optimizer` would, before a base is loaded for it."""
+    make_optimizer(
+        [{"params": [torch.zeros(1, device=device, requires_grad=True)], "lr": 1e-4}], keys, device=device
+    )
+
+
 def capturable(name: OptimizerName, device: torch.device) -> bool:
     """Whether a step of this optimiser may be part of a CUDA graph: the others count on the host."""
     return name == "adamw" and device.type == "cuda"

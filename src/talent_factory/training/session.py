@@ -34,6 +34,7 @@ from talent_factory.training.optimizers import (
     keeps_own_schedule,
     make_optimizer,
     set_rate,
+    try_optimizer,
 )
 from talent_factory.training.parallel import World
 from talent_factory.training.ring import Ring
@@ -107,9 +108,11 @@ def set_up(
     Raises ResumeRefused when dataset, base, torch or device are not those the run began with.
     """
     config = record.config
-    world.share(config.batch_size)  # what cannot be shared out should fail before anything is loaded
+    # what cannot be shared out, or has no library, should fail before anything is loaded
+    world.share(config.batch_size)
     manifest = runs.load_unchanged_dataset(record)
     device = choose_device(config.device)
+    try_optimizer(config.optimizer, device=torch.device(device))
     runs.check_machine(run, record.machine, this_machine(device, threads=record.machine.threads))
     base = load_base(record.base, device=device, dtype=_DTYPES[config.precision], unet_later=True)
     runs.check_base(run, record, base.revision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,12 +13,14 @@ from torch import Tensor, nn
 
 from talent_factory.core.errors import ConfigError, UsageError
 from talent_factory.core.seeds import derive_seed
+from talent_factory.training import loop, session
 from talent_factory.training.checkpoints import (
     flatten_optimizer,
     load_latest,
     restore_optimizer,
     save_checkpoint,
 )
+from talent_factory.training.config import TrainConfig
 from talent_factory.training.optimizers import (
     capturable,
     evaluation_mode,
@@ -178,6 +181,16 @@ def test_a_missing_library_is_said(name: Any, module: str, monkeypatch: pytest.M
     with pytest.raises(UsageError, match="not installed") as caught:
         _make(name, _parameters())
     assert "talent-factory[optimizers]" in caught.value.remedy
+
+
+def test_a_missing_library_is_said_before_the_base_is_loaded(
+    make_config: Callable[..., TrainConfig], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "prodigyopt", None)
+    monkeypatch.setattr(session, "load_base", None)
+    config = make_config(optimizer={"name": "prodigy"}, learning_rate=1.0)
+    with pytest.raises(UsageError, match="needs prodigyopt"):
+        loop.train(config, dataset=dataset, run=tmp_path / "run")
 
 
 def test_what_cannot_work_is_refused() -> None:
