@@ -5,8 +5,9 @@ training sample of the full UNet at 256 pixels is computed in two ways by the sa
 from the cache and looks at pixels through TAESD's decoder; `nothing-cached` encodes target, covered frame and
 reference with SD's autoencoder, and looks through its decoder. Both are one forward and one backward pass
 (the optimizer comes once in hundreds of samples), take turns, and the best round of each counts, on a CPU by
-processor time. Weights are random: they cost what trained ones cost. On a machine that others use,
-`--threads 1` is the quieter measure: two threads wait for each other.
+processor time. Both have one network, made as quick as a training makes it. Weights are random: they cost
+what trained ones cost. On a machine that others use, `--threads 1` is the quieter measure: two threads wait
+for each other.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from talent_factory.lipsync.codec.autoencoder import AutoencoderCodec
 from talent_factory.lipsync.losses import latent_l1, pixel_l1
 from talent_factory.lipsync.masks import FaceMask
 from talent_factory.lipsync.models.fast import fastest_dtype, painting
+from talent_factory.lipsync.models.narrow import quicken
 from talent_factory.lipsync.models.unet import build_unet, make_latents, predict, read_unet_config
 from talent_factory.lipsync.ports import Codec
 
@@ -140,6 +142,8 @@ def training(device: str, batch: int, rounds: int) -> dict[str, object]:
     """Seconds a sample of both ways with the same UNet, in turns."""
     precision = fastest_dtype(device) if device == "cpu" else torch.bfloat16
     unet = build_unet(read_unet_config("full"), taesd()).to(device, memory_format=torch.channels_last)
+    if device == "cpu" and precision == torch.bfloat16:
+        quicken(unet)
     ways = {"ours": (taesd(), True), "nothing-cached": (sd_vae(), False)}
     steps = {
         name: Step(unet, codec, cached, True, device, batch, precision)

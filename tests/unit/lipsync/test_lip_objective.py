@@ -44,6 +44,27 @@ def batch_of(count: int, *, length: int = 1, seed: int = 0) -> tuple[Batch, torc
     return batch, sound
 
 
+def test_pixels_are_decoded_as_narrow_as_the_network_where_a_codec_has_weights() -> None:
+    generator = torch.Generator().manual_seed(3)
+    made = torch.rand(2, 4, 4, 4, generator=generator) - 0.5
+    images = torch.rand(2, 3, SIZE, SIZE, generator=generator) * 2 - 1
+    for name, changed in (("mini", True), ("dct8", False)):
+        codec = open_codec(name)
+        latents = made if name == "mini" else codec.encode(images.flip(0))
+        batch = Batch(images=images, target=latents, masked=latents, reference=latents, tokens=made)
+        found = {}
+        for precision in ("fp32", "fp16", "bf16"):
+            config = TrainConfig.model_validate({"mixed_precision": precision, "pixel_loss": 1.0})
+            wanted = Objective(config, codec, MASK, size=SIZE, device="cpu")
+            losses, frames = wanted.losses(latents, batch, step=0)
+            assert frames is not None
+            assert frames.dtype == torch.float32
+            found[precision] = losses["pixel"].item()
+        assert found["fp16"] == found["fp32"], "a processor takes fp32 in its place"
+        assert (found["bf16"] != found["fp32"]) == changed
+        assert found["bf16"] == pytest.approx(found["fp32"], rel=1e-2)
+
+
 def objective(**weights: object) -> Objective:
     sync = SyncNet() if weights.get("sync_loss") else None
     judge = PatchDiscriminator(width=8) if weights.get("gan_loss") else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from talent_factory.core.errors import BaseError, FileError, TalentError
 from talent_factory.core.files import read_json, sha256_file
@@ -31,6 +31,10 @@ class AutoencoderCodec:
         self.factor = 2 ** (len(widths) - 1)
         self._tiny = hasattr(module.config, "encoder_block_out_channels")
         self._scale = float(module.config.scaling_factor)
+        for part in module.modules() if self._tiny else ():
+            # nobody else needs what they write over: less memory to hold and to go through
+            if isinstance(part, nn.ReLU):
+                part.inplace = True
 
     def encode(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] to (B, channels, H/factor, W/factor)."""

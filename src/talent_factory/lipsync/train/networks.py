@@ -12,6 +12,7 @@ from talent_factory.core.errors import FileError
 from talent_factory.lipsync.actor import TEMPORAL, UNET, WEIGHTS
 from talent_factory.lipsync.config import LipsyncConfig
 from talent_factory.lipsync.models.discriminator import PatchDiscriminator
+from talent_factory.lipsync.models.narrow import quicken
 from talent_factory.lipsync.models.temporal import TemporalUNet
 from talent_factory.lipsync.models.unet import begin_at_reference, build_unet, read_unet_config
 from talent_factory.lipsync.ports import Codec
@@ -32,8 +33,12 @@ def make_players(
         begin_at_reference(unet)
     if config.train.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
+    narrow = accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16"
+    copies = quicken(unet) if narrow else None
     painter: nn.Module = TemporalUNet(unet) if config.model.temporal else unet
     players = [_player(PAINTER, painter, config, accelerator, peak=peak)]
+    if copies is not None:
+        copies.follow(players[0].optimizer)
     if config.train.gan_loss:
         judge = PatchDiscriminator()
         players.append(_player(JUDGE, judge, config, accelerator, peak=config.train.gan_learning_rate))

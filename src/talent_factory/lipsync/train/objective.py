@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from talent_factory.lipsync.audio.conditioner import positions
 from talent_factory.lipsync.batch import Batch
+from talent_factory.lipsync.codec.autoencoder import AutoencoderCodec
 from talent_factory.lipsync.losses import SyncJudge, latent_l1, open_perceptual, pixel_l1, sync_loss
 from talent_factory.lipsync.models.discriminator import (
     discriminator_loss,
@@ -40,6 +42,7 @@ class Objective:
     ) -> None:
         """`judge` is the discriminator itself, which the painter's loss looks through without teaching it."""
         self._config, self._codec, self._judge, self._sync = config, codec, judge, sync
+        self._device = torch.device(device).type
         self._weights = mask.weights(size, size, mouth=config.mouth_weight).to(device)
         self._looks = open_perceptual(config.vgg_weights, device=device) if config.perceptual_loss else None
         wanted = {
@@ -61,7 +64,8 @@ class Objective:
         total = config.latent_loss * found["latent"]
         if batch.images is None or not config.needs_pixels:
             return {"loss": total, **found}, None
-        images = self._codec.decode(made).float()
+        with self._narrow():
+            images = self._codec.decode(made).float()
         if config.pixel_loss:
             found["pixel"] = pixel_l1(images, batch.images, self._weights)
             total = total + config.pixel_loss * found["pixel"]
@@ -90,6 +94,14 @@ class Objective:
         # one pass for both: several processes allow one between two exchanges of gradients
         true, made = _halves(judge(torch.cat([batch.images, images.detach()])))
         return discriminator_loss(true, made, self._config.gan_kind)
+
+    def _narrow(self) -> AbstractContextManager[object]:
+        """Decoding in the precision of the network; codecs without weights lose too much by that."""
+        kinds = {"bf16": torch.bfloat16} | ({"fp16": torch.float16} if self._device == "cuda" else {})
+        dtype = kinds.get(self._config.mixed_precision)
+        if dtype is None or not isinstance(self._codec, AutoencoderCodec):
+            return nullcontext()
+        return torch.autocast(self._device, dtype)
 
     def _fool(self, judge: nn.Module, images: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
         """What the painter learns from the judge, which learns nothing itself."""
