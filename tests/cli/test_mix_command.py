@@ -126,3 +126,18 @@ def test_what_cannot_be_is_told_in_one_line_with_a_way_out(
     lines = refusal(capsys, *words, "--base", str(base))
     assert said in lines[-2]
     assert lines[-1].startswith("next: ")
+
+
+def test_kits_of_dora_are_mixed_but_make_no_single_file(
+    workspace: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = "avatar.identity.long"
+    add_kit(workspace / "talents" / "avatar", base, own, seed=3, token="long", dora=True)
+    drawn = answer(capsys, base, own, STYLE, "--prompt", "a", "--steps", "1", "--guidance", "1")
+    assert Path(drawn["images"][0]).is_file()
+    for words, said in (
+        (["export", own, STYLE, "--id", "avatar.style.new", "--dry-run"], "as no single LoRA can"),
+        ([own, STYLE, "--projection", "0.5", "--dry-run"], "no projection is exact"),
+    ):
+        lines = refusal(capsys, *words, "--base", str(base))
+        assert said in lines[-2]

@@ -196,6 +196,7 @@ def export(
     """Make one kit of a mix: the exact sum as a single LoRA, which every program loads."""
     from talent_factory.core.errors import KitError, UsageError
     from talent_factory.core.workspace import check_id, workspace_from
+    from talent_factory.foundry.blend import refuse_single_file
 
     place = workspace_from(workspace)
     mix = _mix(kits, base, workspace, projection=projection)
@@ -204,6 +205,7 @@ def export(
         raise UsageError("a mix needs two kits", remedy="name a second kit")
     if folder.exists() and not replace:
         raise KitError(f"there is a kit {talent_id} already", remedy="add --replace, or choose another --id")
+    refuse_single_file(mix)
     if not dry_run:
         from talent_factory.foundry.mix_export import export_mix
         from talent_factory.training.resolve import resolve_base

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from talent_factory.core.errors import KitError
 from talent_factory.core.records import Record
 from talent_factory.foundry.discover import Ingredient
+from talent_factory.kits.lora_file import has_lengths
 
 
 class Mix(Record):
@@ -31,3 +33,28 @@ class Mix(Record):
         """Whether the same weights serve all steps, so that nothing need be asked before a step."""
         whole = all(use.begin == 0.0 and use.end == 1.0 for use in self.ingredients)
         return whole and not (self.switch and len(self.ingredients) > 1)
+
+
+def refuse_projected_lengths(mix: Mix) -> None:
+    """Raise KitError where a kit trained with DoRA is to be projected.
+
+    Its change of a layer is no product of two small matrices, and only those can be projected exactly.
+    """
+    lengths = (use.kit for use in mix.ingredients if mix.projection and has_lengths(use.kit.weights))
+    if (kit := next(lengths, None)) is not None:
+        raise KitError(
+            f"{kit.id} was trained with DoRA, which no projection is exact for",
+            remedy="mix without --projection",
+        )
+
+
+def refuse_single_file(mix: Mix) -> None:
+    """Raise KitError where no single LoRA does what the mix does: one of steps, or with a kit of DoRA."""
+    if not mix.steady:
+        raise KitError("a mix that changes from step to step is no single LoRA", remedy="mix without steps")
+    kit = next((use.kit for use in mix.ingredients if has_lengths(use.kit.weights)), None)
+    if kit is not None:
+        raise KitError(
+            f"{kit.id} was trained with DoRA, which changes layers as no single LoRA can",
+            remedy="render the mix, or ship the kits themselves",
+        )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from talent_factory.core.errors import KitError
 from talent_factory.core.files import sha256_bytes
-from talent_factory.foundry.blend import Mix
+from talent_factory.foundry.blend import Mix, refuse_projected_lengths, refuse_single_file
 from talent_factory.foundry.blocks import block_namer, factor_of
 from talent_factory.foundry.discover import Ingredient, check_same_base
 from talent_factory.foundry.projection import kept_out, read_directions
@@ -40,20 +40,16 @@ def read_layers(mix: Mix) -> tuple[Layers, dict[str, tuple[int, ...]]]:
     """What each kit of a mix does to each layer, by the layer's name, and each down's shape without the rank.
 
     Parts stand in an order that does not depend on that of the ingredients: so their sums do not, in the last
-    bit. Raises KitError when the kits are for different bases, when a file or a layer of it is broken, and
-    for a projection of a kit trained with DoRA: its change of a layer is no product that could be projected.
+    bit. Raises KitError when the kits are for different bases, when a file or a layer of it is broken, and as
+    `refuse_projected_lengths`.
     """
     check_same_base(mix.ingredients)
+    refuse_projected_lengths(mix)
     layers: Layers = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for number, use in sorted(enumerate(mix.ingredients), key=lambda item: _rank(item[1])):
         block_of = block_namer(use.kit.base)
         tensors = _read(use)
-        if mix.projection and any(name.endswith(".dora_scale") for name in tensors):
-            raise KitError(
-                f"{use.kit.id} was trained with DoRA, which a projection cannot be exact for",
-                remedy="mix without --projection",
-            )
         for name in sorted({key.split(".", 1)[0] for key in tensors}):
             down, up, ratio = _layer(tensors, name)
             shape = (up.shape[0], *down.shape[1:])
@@ -115,18 +111,12 @@ def _is_identity(use: Ingredient) -> bool:
 def combine(mix: Mix) -> dict[str, Tensor]:
     """One LoRA in kohya form whose change is exactly that of the mix; ranks add up, alpha equals the rank.
 
-    Raises KitError as `read_layers` does, and for a mix that changes from step to step or is one of DoRA.
+    Raises KitError as `read_layers` and `refuse_single_file`.
     """
-    if not mix.steady:
-        raise KitError("a mix that changes from step to step is no single LoRA", remedy="mix without steps")
+    refuse_single_file(mix)
     layers, shapes = read_layers(mix)
     tensors: dict[str, Tensor] = {}
     for name, parts in layers.items():
-        if any(part.lengths is not None for part in parts):
-            raise KitError(
-                "a kit trained with DoRA changes layers as no single LoRA can",
-                remedy="render the mix, or ship the kits themselves",
-            )
         found = combined(parts, text_weights(mix), mix)
         if found is None:
             continue

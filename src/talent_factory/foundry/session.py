@@ -12,7 +12,7 @@ from talent_factory.core.errors import KitError, UsageError
 from talent_factory.core.events import Reporter
 from talent_factory.core.files import atomic_path, clear_leftovers, json_text, sha256_bytes
 from talent_factory.core.stop import StopSignal
-from talent_factory.foundry.blend import Mix
+from talent_factory.foundry.blend import Mix, refuse_projected_lengths
 from talent_factory.foundry.discover import check_same_base, read_ingredient, strength_warning
 from talent_factory.foundry.kinds import lay_out, plates_of, usual_size
 from talent_factory.foundry.recipe import read_recipe
@@ -85,6 +85,7 @@ def prepare(
     asked = {**usual_size(kind, found), **options, "shots": shots}
     order = parse(RenderOrder, asked, source="the command", remedy="talent render --help")
     mix = parse(Mix, {**mixing, "ingredients": ingredients}, source="the mix", remedy="talent mix --help")
+    refuse_projected_lengths(mix)
     return Session(base=base, mix=mix, order=order, kind=kind, titles=titles)
 
 

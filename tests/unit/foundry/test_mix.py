@@ -19,6 +19,7 @@ from talent_factory.foundry.blocks import read_blocks
 from talent_factory.foundry.discover import Ingredient, Kit, load_kit
 from talent_factory.foundry.merging import Mixture, mixed
 from talent_factory.foundry.mix import combine
+from talent_factory.foundry.session import prepare
 from talent_factory.foundry.ways import ways
 from talent_factory.training.families import load_base
 from talent_factory.training.families.port import Base
@@ -208,8 +209,13 @@ def test_dora_kits_mix_as_what_each_does_alone_to_the_base(
     with mixed(base, together(one, two, switch=True)) as turns:
         turns.before_step(1, 4)
         torch.testing.assert_close(weight_of(base, name), own + changes[1], rtol=1e-5, atol=1e-6)
-    with pytest.raises(KitError, match="projection cannot be exact"):
+    with pytest.raises(KitError, match="no projection is exact"):
         Mixture(together(one, two, projection=0.5), base)
+    # a command says so before it loads the base
+    add_kit(tmp_path, base_folder, STYLE, revision=base.revision, seed=2, rank=3)
+    names, about = (IDENTITY, STYLE), {"root": tmp_path, "base": str(base_folder)}
+    with pytest.raises(KitError, match="no projection is exact"):
+        prepare(names, **about, prompts=("a",), seeds=(1,), options={}, mixing={"projection": 0.5})
     assert "projection" not in ways(one, two)
     assert "projection" in ways(two, two)
 
