@@ -38,7 +38,7 @@ class Account:
         others = sum(paid for name, paid in self.costs.items() if name != order)
         if others + cost > self.budget + 1e-9:
             raise PolicyRefused(
-                f"{self.user} has ${self.budget - others:.2f} left and the order costs ${cost:.2f}",
+                f"{self.user} has ${max(0.0, self.budget - others):.2f} left and the order costs ${cost:.2f}",
                 remedy="order fewer pictures, or raise --budget",
             )
         self.costs[order] = cost

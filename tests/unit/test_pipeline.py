@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -74,8 +76,11 @@ def test_the_report_shows_the_run(world: Small) -> None:
     html = (world.place.reports / TOKEN / "report.html").read_text()
     assert "3 training images from one portrait" in html
     assert html.count("<polyline") == 2
-    assert f"talent render --kit avatar.identity.{TOKEN} --count 4" in html
-    assert f"--workspace {world.place.root}" in html
+    text = unescape(re.sub(r"<[^>]+>", "", html))
+    assert (
+        f"talent render --kit avatar.identity.{TOKEN} --count 4 --prompt 'ink portrait of a {TOKEN} " in text
+    )
+    assert f"--workspace {world.place.root}" in text
 
 
 def test_the_best_quality_measures_where_the_base_can_be_judged(small: Small) -> None:
@@ -249,6 +254,7 @@ def test_a_hostile_token_makes_no_folder(small: Small, token: str) -> None:
 
 KILLER = """
 import os, signal, sys
+from html import unescape
 from pathlib import Path
 from talent_factory.core.workspace import Workspace
 from talent_factory.pipeline import RunOptions, run

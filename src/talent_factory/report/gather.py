@@ -10,7 +10,7 @@ from talent_factory import __version__
 from talent_factory.core.plan import duration
 from talent_factory.datagen.cast import CastManifest, load_cast
 from talent_factory.foundry.recipe import read_recipe
-from talent_factory.foundry.scenes import EVALUATION_SCENES, MIX_LADDER, MIX_SCENES
+from talent_factory.foundry.scenes import EVALUATION_SCENES, MIX_LADDER, MIX_SCENES, subject
 from talent_factory.kits.manifest import WEIGHTS_FILE, Metadata, TalentManifest, read_manifest
 from talent_factory.quality import Dials
 from talent_factory.report.choice import gather_choice, loss_points, validation_points
@@ -44,7 +44,7 @@ def gather(
     manifest, shoot, losses = read_manifest(identity), load_cast(cast), read_losses(run)
     token = shoot.token
     size = (identity / WEIGHTS_FILE).stat().st_size / 2**20
-    pairs = _pairs(renders)
+    pairs, mixes = _pairs(renders), _mixes(renders) if style else ()
     return ReportContent(
         token=token,
         title=token,
@@ -56,7 +56,7 @@ def gather(
         hero=pairs[0].trained if pairs else None,
         cast=_cast_pictures(cast, shoot),
         pairs=pairs,
-        mixes=_mixes(renders) if style else (),
+        mixes=mixes,
         style_name=style.name if style else "",
         choice=gather_choice(run),
         loss=loss_points(run),
@@ -70,7 +70,7 @@ def gather(
         facts=_facts(manifest, shoot, identity),
         reasons=dials.reasons,
         timings=tuple(Timing(stage=stage, seconds=seconds) for stage, seconds in timings.items()),
-        commands=_commands(manifest, shoot, identity, style, base),
+        commands=_commands(manifest, shoot, identity, mixed=(style, mixes) if style else None, base=base),
         version=__version__,
     )
 
@@ -151,19 +151,28 @@ def _facts(manifest: TalentManifest, shoot: CastManifest, kit: Path) -> tuple[Na
 
 
 def _commands(
-    manifest: TalentManifest, shoot: CastManifest, kit: Path, style: Path | None, base: str
+    manifest: TalentManifest,
+    shoot: CastManifest,
+    kit: Path,
+    *,
+    mixed: tuple[Path, tuple[MixRow, ...]] | None,
+    base: str,
 ) -> tuple[NamedText, ...]:
     """What to type next, from any folder: the workspace is named, and any base but the embedded one."""
-    scene = f"ink portrait of {shoot.token} {shoot.class_noun}, smiling, city background"
+    scene = f"ink portrait of {subject(shoot.token, shoot.class_noun)}, smiling, city background"
     where = ["--workspace", str(kit.parents[2])]
-    model = [] if base == "mini" else ["--base", base]
-    drawn = ["--prompt", scene, *model, *where]
+    where = where if base == "mini" else ["--base", base, *where]
+    drawn = ["--count", "4", "--prompt", scene]
     commands = {
-        "Draw a scene of your own, four times": ["render", "--kit", manifest.id, "--count", "4", *drawn],
-        "Check every file of the kit": ["kit", "validate", manifest.id, *where],
+        "Draw a scene of your own, four times": ["render", "--kit", manifest.id, *drawn, *where],
+        "Check every file of the kit": ["kit", "validate", manifest.id, *where[-2:]],
     }
-    if style is not None:
-        commands["Mix it with the style"] = ["mix", f"{manifest.id}:1.0", f"{style.name}:0.7", *drawn]
+    if mixed is not None:
+        style, rows = mixed
+        words = [word for row in rows[:1] for word in ("--prompt", row.prompt)]
+        commands["Mix it with the style"] = [
+            "mix", f"{manifest.id}:1.0", f"{style.name}:0.4", *words, *where
+        ]  # fmt: skip
     return tuple(
         NamedText(name=name, text=shlex.join(["talent", *words])) for name, words in commands.items()
     )
