@@ -17,6 +17,10 @@ from talent_factory.lipsync.records import STEPS, WIDTH
 VALUES = STEPS * WIDTH
 _LARGEST = 4096
 _MODES = ("RGB", "RGBA", "L", "LA", "P")
+# What follows the sides in the header: 8 bits, RGB, no interlacing.
+_RGB8 = bytes([8, 2, 0, 0, 0])
+# Chunks that change no pixel; where there are others, Pillow says what they mean.
+_PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tEXt", b"tIME", b"gAMA", b"sRGB"}
 _REDO = "make the file anew, or leave the clip out: talent lipsync metadata --check --skip-broken"
 
 
@@ -29,6 +33,9 @@ def picture(data: bytes, *, size: int | None, where: str) -> NDArray[Any]:
     problem = _png_problem(data)
     if problem:
         raise ClipError(f"{where} is no whole PNG ({problem})", remedy=_REDO)
+    usual = _usual_picture(data, size)
+    if usual is not None:
+        return usual
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             width, height = image.size
@@ -103,6 +110,30 @@ def features(data: bytes, *, where: str) -> NDArray[Any]:
     if not np.isfinite(values.sum(dtype=np.float64)):
         raise ClipError(f"{where} holds numbers that are not finite", remedy=_REDO)
     return values
+
+
+def _usual_picture(data: bytes, size: int | None) -> NDArray[Any] | None:
+    """What nearly all frames are, 8-bit RGB as it is wanted, by the quicker decoder; None for all others."""
+    import cv2
+
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if width != height or not 0 < width <= _LARGEST or size not in (None, width):
+        return None
+    if data[12:16] != b"IHDR" or data[24:29] != _RGB8 or not _kinds(data) <= _PLAIN_CHUNKS:
+        return None
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if found is None or found.shape != (height, width, 3):
+        return None
+    return cv2.cvtColor(found, cv2.COLOR_BGR2RGB, dst=found)
+
+
+def _kinds(data: bytes) -> set[bytes]:
+    """The kinds of chunks of a PNG whose chunks are whole."""
+    place, found = 8, set()
+    while place < len(data):
+        found.add(data[place + 4 : place + 8])
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return found
 
 
 def _png_problem(data: bytes) -> str:
