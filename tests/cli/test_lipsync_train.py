@@ -71,6 +71,48 @@ def test_a_dry_run_shows_the_bill_and_makes_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_bill_counts_what_a_loss_on_pixels_costs(
+    sets: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = (
+        "train",
+        "-c",
+        str(CONFIGS),
+        *sets,
+        "--set",
+        "vae_pretrained_model_name_or_path=mini",
+        "--dry-run",
+    )
+    assert talent(*line) == 0
+    assert "for its pixels" in capsys.readouterr().out
+    assert talent(*line, "--set", "pixel_loss=0", "--json") == 0
+    bill = answer(capsys)["bill"]
+    assert bill["decoding"] == 0
+    assert talent(*line, "--json") == 0
+    told = answer(capsys)["bill"]
+    assert told["decoding"] > 0
+    assert told["flops"] == bill["flops"]
+
+
+def test_a_dry_run_refuses_frames_of_another_size(
+    sets: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert talent("train", "-c", str(CONFIGS), *sets, "--set", "IMAGE_SIZE=64", "--dry-run") == 1
+    assert "--set IMAGE_SIZE=32" in capsys.readouterr().err
+
+
+def test_without_files_all_keys_are_at_their_defaults(
+    tmp_path: Path, sets: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert talent("train", *sets, "--dry-run", "--json") == 0
+    assert answer(capsys)["bill"]["samples"] == 4
+    shutil.copytree(CONFIGS, tmp_path / "configs" / "lipsync")
+    (tmp_path / "configs" / "lipsync" / "data.yaml").unlink()
+    assert talent("train", *sets, "--dry-run") == 2
+    assert "holds no data.yaml" in capsys.readouterr().err
+
+
 def test_a_dry_run_tells_that_the_list_of_clips_is_missing(
     tmp_path: Path, sets: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

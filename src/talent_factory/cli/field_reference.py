@@ -21,9 +21,10 @@ _LIPSYNC_HEAD = """# Lip-sync configs
 Written by `make docs` from the code that reads them; `make check` fails when it is out of date.
 `talent lipsync train --config FOLDER` reads four files in FOLDER, such as those in
 [configs/lipsync](../configs/lipsync): `data.yaml`, `train.yaml`, `model.yaml` and `optimizer.yaml`. All four
-must be there; every key may be left out. A key that is not in these tables is refused, and the error names
-the nearest one or the file it belongs into. `--set KEY=VALUE` changes one key, also written
-`FILE.KEY=VALUE`, as in `--set train.seed=3`.
+must be there; every key may be left out. Without `--config`, and where there is no `configs/lipsync`, all
+keys are at their defaults. A key that is not in these tables is refused, and the error names the nearest one
+or the file it belongs into. `--set KEY=VALUE` changes one key, also written `FILE.KEY=VALUE`, as in
+`--set train.seed=3`.
 
 A `*` marks keys that `talent lipsync resume` may write differently: they move no number, or what they mean is
 compared itself, as the samples of a step (`train_batch_size` times `gradient_accumulation_steps`), the codec

@@ -48,8 +48,15 @@ def synth(
         size_text = f"about {document['bytes'] / 1e6:.0f} MB"  # type: ignore[operator]
         console().print(f"{order.clips} clips, {pictures} frames, {size_text} in {out}", soft_wrap=True)
         if not dry_run:
-            changes = {"local_data_base_url": out, "metadata_url": out / "metadata.npz", "IMAGE_SIZE": size}
+            # what runs without a GPU and without a download; the shipped numbers are for neither
+            changes = {
+                "local_data_base_url": out,
+                "IMAGE_SIZE": size,
+                "unet_config_file": "tiny",
+                "vae_pretrained_model_name_or_path": "mini",
+                "gradient_accumulation_steps": 1,
+            }
             words = " ".join(f"--set {key}={value}" for key, value in changes.items())
-            console().print(f"train on them: talent lipsync train {words}", soft_wrap=True, markup=False)
+            console().print(f"next: talent lipsync train --dry-run {words}", soft_wrap=True, markup=False)
 
     emit(document, as_json, human)

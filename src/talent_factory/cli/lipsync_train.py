@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 def train(
     config: Annotated[
-        Path, typer.Option("--config", "-c", help="Folder with data, train, model and optimizer.yaml.")
-    ] = Path("configs/lipsync"),
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Folder with data, train, model and optimizer.yaml; without it configs/lipsync, where that is.",
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key, as often as needed."),
@@ -31,7 +36,9 @@ def train(
     """
     from talent_factory.lipsync.config_files import parse_changes, read_config
 
-    typed = read_config(config, parse_changes(changes or []))
+    shipped = Path("configs/lipsync")
+    folder = config or (shipped if shipped.is_dir() else None)
+    typed = read_config(folder, parse_changes(changes or []))
     if dry_run:
         _show_plan(typed, as_json=as_json)
     else:
@@ -62,11 +69,15 @@ def resume(
 
 
 def _show_plan(config: LipsyncConfig, *, as_json: bool) -> None:
+    from talent_factory.lipsync.data.metadata import read_metadata
     from talent_factory.lipsync.train.bill import plan_training
+    from talent_factory.lipsync.train.material import refuse_other_size
 
+    listed = _local_metadata(config)
+    missing = listed if listed is not None and not listed.exists() else None
+    if listed is not None and missing is None:
+        refuse_other_size(read_metadata(listed), config.data)
     plan, bill = plan_training(config)
-
-    missing = _missing_metadata(config)
 
     def human() -> None:
         console().print(plan.as_table())
@@ -79,14 +90,13 @@ def _show_plan(config: LipsyncConfig, *, as_json: bool) -> None:
     emit({**document, "missing": None if missing is None else str(missing)}, as_json, human)
 
 
-def _missing_metadata(config: LipsyncConfig) -> Path | None:
-    """The list of clips that a training on local clips would stop at; None for far places."""
+def _local_metadata(config: LipsyncConfig) -> Path | None:
+    """The list of clips that a training on local clips reads, there or not; None for far places."""
     data = config.data
     if data.local_data_base_url is None or data.s3_data_base_url is not None:
         return None
     named = data.metadata_url or f"{data.local_data_base_url}/metadata.npz"
-    path = Path(named)
-    return None if "://" in named or path.exists() else path
+    return None if "://" in named else Path(named)
 
 
 def _train(config: LipsyncConfig, *, as_json: bool) -> None:

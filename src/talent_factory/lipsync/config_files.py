@@ -27,8 +27,10 @@ PARTS: Mapping[str, type[BaseModel]] = {
 HIGHEST_SCALED_RATE = 1e-3
 
 
-def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> LipsyncConfig:
+def read_config(folder: Path | None, changes: Mapping[str, Any] | None = None) -> LipsyncConfig:
     """The config of `folder`/{data,train,model,optimizer}.yaml, with `changes` (key or part.key) on top.
+
+    Without a folder every key is what it is by default.
 
     Raises:
         ConfigError: a file is missing, a key is unknown (the nearest one is named), a value is impossible,
@@ -36,7 +38,10 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Lipsy
     """
     found: dict[str, dict[str, Any]] = {}
     for part in PARTS:
-        path = Path(folder) / f"{part}.yaml"
+        if folder is None:
+            found[part] = {}
+            continue
+        path = folder / f"{part}.yaml"
         if not path.is_file():
             raise ConfigError(
                 f"{folder} holds no {part}.yaml",
@@ -50,7 +55,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Lipsy
         for other in _names_of(part, name):
             found[part].pop(other, None)
         found[part][name] = value
-    return make_config(found, source=str(folder))
+    return make_config(found, source="the config" if folder is None else str(folder))
 
 
 def make_config(parts: Mapping[str, Mapping[str, Any]], *, source: str) -> LipsyncConfig:

@@ -234,5 +234,16 @@ def test_processes_share_a_step_or_are_refused() -> None:
         for g in range(first, first + 12)
     )
     assert seen == [*range(2 * 6144, 2 * 6144 + 96), *range(3 * 6144 - 96, 3 * 6144)]
-    with pytest.raises(ConfigError, match="5 processes"):
+    with pytest.raises(ConfigError, match="5 processes") as refused:
         make_pace(config, processes=5, rank=0)
+    assert "as a multiple of 5" in refused.value.remedy
+
+
+def test_pieces_that_fit_the_processes_are_named() -> None:
+    sizes = {"train_batch_size": 12, "gradient_accumulation_steps": 1}
+    config = LipsyncConfig.model_validate({"train": sizes})
+    with pytest.raises(ConfigError, match="12 samples of a step do not divide") as refused:
+        make_pace(config, processes=3, rank=0)
+    assert refused.value.remedy == "--set micro_batch_size=4: the step stays the same"
+    smaller = LipsyncConfig.model_validate({"train": {**sizes, "micro_batch_size": 4}})
+    assert make_pace(smaller, processes=3, rank=0).pieces == 1

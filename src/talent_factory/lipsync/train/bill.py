@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from talent_factory.core.plan import Plan, PlanStep
@@ -27,10 +28,12 @@ _SMALL = 10_000_000
 
 
 class Bill(Record):
-    """Sizes are in bytes, `flops` are of the network, forward and backward, for one sample."""
+    """Sizes are in bytes; `flops` are of the network, `decoding` of the codec, both ways, for one sample."""
 
     parameters: int
     flops: float
+    decoding: float
+    """0 when no loss looks at pixels."""
     samples_per_step: int
     samples: int
     checkpoints: int
@@ -47,11 +50,13 @@ class Bill(Record):
         """The bill in words."""
         kept = f"{self.checkpoints} checkpoints of {_size(self.weights_each)}"
         steep = self.rate > HIGHEST_SCALED_RATE and self.parameters > _SMALL
+        pixels = f" and {self.decoding / 1e9:.1f} for its pixels" if self.decoding else ""
         return [
-            f"{self.parameters / 1e6:.2f} M weights, {self.flops / 1e9:.1f} GFLOP a sample",
+            f"{self.parameters / 1e6:.2f} M weights, {self.flops / 1e9:.1f} GFLOP a sample{pixels}",
             f"{self.samples_per_step} samples a step, {self.samples} in all",
             f"learning rate {self.rate:g} at its highest"
             + (", which is likely to destroy a network of this size" if steep else ""),
+            f"memory: {_size(self.memory)} for weights, gradients and moments; activations come on top",
             f"disk: {kept}, whole states of {_size(self.state_each)} for the newest: {_size(self.disk)}",
         ]
 
@@ -67,7 +72,7 @@ def make_bill(config: LipsyncConfig) -> Bill:
         judge = PatchDiscriminator() if train.gan_loss else None
     painter = sum(p.numel() for p in unet.parameters())
     judging = 0 if judge is None else sum(p.numel() for p in judge.parameters())
-    flops = _flops(unet, config, codec)
+    flops, decoding = _flops(unet, config, codec), _decoding(config, codec)
     count = -(-train.max_train_steps // train.checkpoint_every)
     weights = painter * _FLOAT
     average = weights if train.ema_decay else 0
@@ -78,6 +83,7 @@ def make_bill(config: LipsyncConfig) -> Bill:
     return Bill(
         parameters=painter,
         flops=flops,
+        decoding=decoding,
         samples_per_step=train.effective_batch,
         samples=train.effective_batch * train.max_train_steps,
         checkpoints=kept,
@@ -85,7 +91,7 @@ def make_bill(config: LipsyncConfig) -> Bill:
         state_each=state,
         disk=kept * weights + states * state + weights + state,
         memory=4 * weights + average + 4 * judging * _FLOAT,
-        seconds=_seconds(config, flops),
+        seconds=_seconds(config, flops + decoding),
         rate=learning_rate(config),
     )
 
@@ -113,6 +119,17 @@ def _flops(unet: Any, config: LipsyncConfig, codec: Codec) -> float:
         unet(picture, torch.zeros((), dtype=torch.long), torch.empty(1, tokens, WIDTH), return_dict=False)
     # the backward pass costs two forward ones
     return 3.0 * float(counter.get_total_flops())
+
+
+def _decoding(config: LipsyncConfig, codec: Codec) -> float:
+    if not config.train.needs_pixels:
+        return 0.0
+    side = config.data.image_size // codec.factor
+    pretended = FakeTensorMode(allow_non_fake_inputs=True)
+    with pretended, FlopCounterMode(display=False) as counter, torch.no_grad():
+        codec.decode(torch.empty(1, codec.channels, side, side))
+    # the weights stand still: the way back costs as much as the way there
+    return 2.0 * float(counter.get_total_flops())
 
 
 def _seconds(config: LipsyncConfig, flops: float) -> float | None:

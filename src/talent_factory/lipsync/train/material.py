@@ -193,6 +193,16 @@ class _Closing:
             close()
 
 
+def refuse_other_size(metadata: Metadata, data: DataConfig) -> None:
+    """Raise ClipError when the dataset says that its frames have another size than IMAGE_SIZE."""
+    size = metadata.image_size
+    if size is not None and size != data.image_size:
+        raise ClipError(
+            f"the frames are {size} pixels a side, but IMAGE_SIZE is {data.image_size}",
+            remedy=f"--set IMAGE_SIZE={size}, or talent lipsync preprocess --size {data.image_size}",
+        )
+
+
 def open_material(
     config: LipsyncConfig, device: torch.device, *, reporter: Reporter, stop: StopSignal
 ) -> Material:
@@ -208,13 +218,11 @@ def open_material(
     cache = Path(data.cache_dir) if data.cache_dir else Path(data.output_dir) / "cache"
     clips = open_clips(_places(data, cache), reporter=reporter, stop=stop)
     metadata = clips.metadata
-    if metadata.image_size is not None and metadata.image_size != data.image_size:
+    try:
+        refuse_other_size(metadata, data)
+    except ClipError:
         clips.close()
-        raise ClipError(
-            f"the frames are {metadata.image_size} pixels a side, but IMAGE_SIZE is {data.image_size}",
-            remedy=f"--set IMAGE_SIZE={metadata.image_size}, or talent lipsync preprocess --size "
-            f"{data.image_size}",
-        )
+        raise
     _refuse_missing(clips, data)
     codec = open_codec(config.model.vae_pretrained_model_name_or_path, device=str(device))
     split = split_clips(metadata, data.validation_clips, seed=train.seed)

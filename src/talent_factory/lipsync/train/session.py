@@ -143,9 +143,17 @@ def make_pace(config: LipsyncConfig, *, processes: int, rank: int) -> Pace:
         raise ConfigError(
             f"the {train.effective_batch} samples of a step do not divide into batches of {train.micro} on "
             f"{processes} processes",
-            remedy="choose another micro_batch_size or another number of processes",
+            remedy=_smaller_pieces(train.effective_batch, processes, at_most=train.micro),
         )
     return Pace(train.effective_batch // wide, train.micro, processes, rank)
+
+
+def _smaller_pieces(samples: int, processes: int, *, at_most: int) -> str:
+    each, rest = divmod(samples, processes)
+    if rest:
+        return f"choose train_batch_size times gradient_accumulation_steps as a multiple of {processes}"
+    largest = next(size for size in range(min(at_most, each), 0, -1) if each % size == 0)
+    return f"--set micro_batch_size={largest}: the step stays the same"
 
 
 def _make_engine(
