@@ -19,7 +19,7 @@ def train(
         typer.Option(
             "--config",
             "-c",
-            help="Folder with data, train, model and optimizer.yaml; without it configs/lipsync, where that is.",
+            help="Folder with data, train, model and optimizer.yaml; else configs/lipsync, where that is.",
         ),
     ] = None,
     changes: Annotated[
