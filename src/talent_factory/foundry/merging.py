@@ -103,8 +103,11 @@ class Mixture:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device."""
-    return device_facts("cuda" if device.type == "cuda" else "cpu").free
+    """Bytes that are free on a device; on a card also those that torch keeps for later, as after a render."""
+    if device.type != "cuda":
+        return device_facts("cpu").free
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
 
 
 @dataclass(frozen=True, eq=False)
