@@ -186,7 +186,7 @@ class _Product(torch.autograd.Function):
 def _columns(x: Tensor, stride: int) -> tuple[Tensor, tuple[int, int, int]]:
     """(B, C, h, w) as (B·h'·w', 9·C), what each place sees; and (B, h', w')."""
     count, channels, height, width = x.shape
-    framed = functional.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    framed = functional.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
     frame, row, place, _ = framed.stride()
     sides = _steps(height, stride), _steps(width, stride)
     seen = framed.as_strided(
