@@ -66,7 +66,9 @@ def _show(result: DemoResult, page: Path) -> None:
     lines = []
     for check in result.score.checks:
         mark = "reached" if check.reached else "MISSED"
-        lines.append(f"{check.what:28} {check.value:7.3f}   asked {check.target:14} {mark}")
+        lines.append(f"{check.what:30} {check.shown:>6}   asked {check.target:14} {mark}")
+    if result.quick:
+        lines.append("--quick: everything runs and nothing is learnt, so these figures say nothing")
     for watched in result.watched:
         lines.append(
             f"{watched.name:10} correlation {watched.correlation:.3f}, {watched.offset} frames late, "

@@ -187,7 +187,7 @@ def _table(result: Score) -> None:
     console().print(table)
     for check in result.checks:
         mark = Text("ok  ", "green") if check.reached else Text("fail", "bold red")
-        text = f" {check.what}: {_figure(check.value)} (asked: {check.target})"
+        text = f" {check.what}: {check.shown} (asked: {check.target})"
         console().print(mark + Text(text), soft_wrap=True)
 
 

@@ -32,6 +32,9 @@ _EXTRAS = (
     ("av", "lipsync", "talent lipsync: sound and videos"),
     ("accelerate", "lipsync", "talent lipsync: training"),
     ("scikit-image", "lipsync", "talent lipsync: faces in photographs"),
+    ("fastapi", "service", "talent serve"),
+    ("dbos", "service", "talent serve: its queue"),
+    ("model-signing", "signing", "signatures in OpenSSF's form"),
 )
 
 

@@ -50,7 +50,13 @@ def gather(
         title=token,
         lead=(
             f"One portrait became {len(shoot.done)} training images, {len(losses)} training steps and a kit "
-            f"of {size:.1f} MB that tools for Stable Diffusion LoRAs read as it stands."
+            f"of {size:.1f} MB "
+            + (
+                # the file has their form, but none of them has this base
+                "for the embedded base, in the form that tools for Stable Diffusion LoRAs read."
+                if base == "mini"
+                else "that tools for Stable Diffusion LoRAs read as it stands."
+            )
         ),
         portrait=cast / shoot.portrait.file,
         hero=pairs[0].trained if pairs else None,

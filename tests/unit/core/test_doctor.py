@@ -61,6 +61,7 @@ def test_extras_are_named_and_nobody_needs_them(tmp_path: Path, monkeypatch: pyt
     assert found["av"].message == "not installed; only needed for: talent lipsync: sound and videos"
     assert "talent-factory[lipsync]" in found["av"].remedy
     assert found["accelerate"].message == f"{known('accelerate')}: talent lipsync: training"
+    assert found["fastapi"].message == f"{known('fastapi')}: talent serve"
     assert found["scikit-image"].remedy == ""
 
 

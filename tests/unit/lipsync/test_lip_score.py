@@ -21,7 +21,7 @@ from talent_factory.lipsync.score.measures import (
 )
 from talent_factory.lipsync.score.reader import load_reader, read_dark, read_mouths
 from talent_factory.lipsync.score.reader_training import calibration_set, fit_reader, write_reader
-from talent_factory.lipsync.score.records import MOST_SHUFFLED, Figures, checks_of
+from talent_factory.lipsync.score.records import MOST_SHUFFLED, Check, Figures, checks_of
 from talent_factory.lipsync.score.rows import PAIRINGS, Subject, foreign
 from talent_factory.lipsync.score.video import Seen, loudness, score_video
 from talent_factory.lipsync.sync.network import EMBEDDED, load_syncnet
@@ -190,3 +190,9 @@ def test_foreign_sound_comes_from_others_and_fits_the_length() -> None:
     assert np.array_equal(sounds[0], np.roll(np.tile(subjects[1].opening, 3), 2)[:30])
     assert np.array_equal(sounds[1], np.roll(subjects[2].opening, 17)[:30])
     assert np.array_equal(sounds[2], np.roll(np.tile(subjects[1].opening, 3), 6)[:30])
+
+
+def test_a_value_is_shown_as_people_read_it() -> None:
+    values = (-0.0, -0.00004, 5.0, -8.0, 0.14964, 0.9)
+    shown = [Check(what="", value=value, target="", reached=True).shown for value in values]
+    assert shown == ["0", "0", "5", "-8", "0.15", "0.9"]

@@ -41,6 +41,11 @@ class Check(Record):
     target: str
     reached: bool
 
+    @property
+    def shown(self) -> str:
+        """The value as people read it: three digits after the point, none for frames, no -0."""
+        return f"{round(self.value, 3) + 0.0:g}"
+
 
 class Score(Record):
     """All rows, and the checks on them."""
