@@ -48,7 +48,7 @@ class DrawnDetector:
 
 
 class FirstOf:
-    """Asks detectors in turn until one finds a face."""
+    """Asks detectors in turn until one finds a face that it does not doubt."""
 
     def __init__(self, *detectors: FaceDetector, every: int = 1) -> None:
         self._detectors = detectors
@@ -61,14 +61,20 @@ class FirstOf:
         return " or ".join(self._successful or [detector.id for detector in self._detectors])
 
     def find(self, image: NDArray[Any], *, index: int = 0, near: Face | None = None) -> tuple[Face, ...]:
-        """What the first detector that finds anything finds."""
+        """What the first detector finds that is sure of it, else what the first one finds at all."""
+        doubted: tuple[str, tuple[Face, ...]] | None = None
         for detector in self._detectors:
             found = detector.find(image, index=index, near=near)
-            if found:
-                if detector.id not in self._successful:
-                    self._successful.append(detector.id)
-                return found
-        return ()
+            if found and found[0].score > 0:
+                return self._note(detector.id, found)
+            if found and doubted is None:
+                doubted = detector.id, found
+        return self._note(*doubted) if doubted is not None else ()
+
+    def _note(self, name: str, found: tuple[Face, ...]) -> tuple[Face, ...]:
+        if name not in self._successful:
+            self._successful.append(name)
+        return found
 
 
 def _patches(image: NDArray[Any]) -> list[NDArray[np.uint8]]:

@@ -25,7 +25,8 @@ class Face(Record):
     """A face in a picture, in pixels from the upper left corner; y grows downwards.
 
     The box is as its detector draws it; `bridge` (about the middle of the nose's ridge) and `chin` are what
-    the alignment stands on, `angle` is the lean of the head in degrees, clockwise on the screen.
+    the alignment stands on, `angle` is the lean of the head in degrees, clockwise on the screen. `score` is
+    0 where its own detector doubts it.
     """
 
     left: float

@@ -107,8 +107,8 @@ class _Cascade:
         faces = [_face(left + a, top + b, left + c, top + d, _CASCADE) for a, b, c, d in boxes]
         if near is None:
             # a large spot that looks like a face for once must not win over a face
-            sure = [face for face in faces if len(faces) > 1 and self._stays(image, face)]
-            return _largest_first(sure or faces)
+            sure = [face for face in faces if self._stays(image, face)]
+            return _largest_first(sure or [face.model_copy(update={"score": 0.0}) for face in faces])
         return _largest_first(face for face in faces if near.overlap(face) >= 0.25)
 
     def _stays(self, image: NDArray[Any], face: Face) -> bool:
