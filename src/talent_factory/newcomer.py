@@ -178,7 +178,7 @@ def _check_preset(who: Newcomer) -> None:
 def _agreed(who: Newcomer) -> list[Finding]:
     if who.consent or who.medium != "photo":
         return []
-    message = "nobody said that the person agreed; the kit calls them no real person"
+    message = "nobody said that the person agreed; the kit will not say whom it shows, and is not published"
     remedy = "for a real person add --consent self or --consent written"
     return [Finding(severity="warn", subject="consent", message=message, remedy=remedy)]
 

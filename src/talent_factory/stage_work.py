@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from talent_factory.datagen.actor import CastOptions
     from talent_factory.foundry.discover import Ingredient
     from talent_factory.foundry.render import RenderOrder
+    from talent_factory.kits.manifest import Subject
     from talent_factory.kits.pack import KitSpec
     from talent_factory.training.config import TrainConfig
     from talent_factory.training.families.port import Base
@@ -206,7 +207,7 @@ def _kit_spec(
 ) -> KitSpec:
     from talent_factory.dataset.manifest import load_dataset
     from talent_factory.kits.lora_file import lora_size, read_lora
-    from talent_factory.kits.manifest import PromptSet, Subject
+    from talent_factory.kits.manifest import PromptSet
     from talent_factory.kits.pack import KitSpec
     from talent_factory.training.likeness.book import evaluation, read_choice
     from talent_factory.training.runs import LORA_FILE
@@ -236,7 +237,7 @@ def _kit_spec(
         tags=config.tags,
         author=config.author,
         license=config.license or "all rights reserved",
-        subject=Subject(real_person=config.consent is not None, consent=config.consent or "none"),
+        subject=_subject_of(config),
         training_config=config.model_dump(mode="json", exclude_none=True),
         default_weight=1.0 if choice is None else choice.default_weight,
         evaluation=evaluation(run),
@@ -248,6 +249,15 @@ def _kit_spec(
             "talent_factory": __version__,
         },
     )
+
+
+def _subject_of(config: TrainConfig) -> Subject | None:
+    """Whom the kit shows; of an identity nobody knows it until somebody says it."""
+    from talent_factory.kits.manifest import Subject
+
+    if config.consent is not None:
+        return Subject(real_person=True, consent=config.consent)
+    return None if config.subject == "identity" else Subject()
 
 
 def scene_facts() -> list[dict[str, str]]:

@@ -27,6 +27,7 @@ from talent_factory.core.files import sha256_file, sha256_tree
 from talent_factory.core.stop import StopSignal
 from talent_factory.core.workspace import exclusive
 from talent_factory.foundry.recipe import read_recipe
+from talent_factory.kits.manifest import read_manifest
 from talent_factory.kits.validate import validate_kit
 from talent_factory.pipeline import RunResult, plan, plan_kit, run, train_kit
 
@@ -62,6 +63,12 @@ def test_a_portrait_becomes_a_valid_kit_with_examples_that_name_it(world: Small)
     recipe = read_recipe(examples[0])
     assert recipe.kits[0].sha256 == sha256_file(kit / "weights.safetensors")
     assert f"{TOKEN} woman" in recipe.prompt
+
+
+def test_nobody_says_of_a_portrait_that_it_shows_nobody_real(world: Small) -> None:
+    metadata = read_manifest(world.place.talents / f"avatar.identity.{TOKEN}").metadata
+    assert metadata is not None
+    assert metadata.subject is None
 
 
 def test_base_and_kit_render_the_same_prompts_and_seeds(world: Small) -> None:

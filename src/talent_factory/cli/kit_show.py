@@ -68,7 +68,7 @@ def _subject(manifest: TalentManifest) -> str:
 
     stated = subject_of(manifest)
     if stated is None:
-        return ""
+        return f"not said: talent kit subject {manifest.id}" if manifest.is_identity else ""
     if not stated.real_person:
         return "no real person"
     return f"a real person{', a minor' if stated.minor else ''}; consent: {stated.consent}"

@@ -92,7 +92,12 @@ def _spec(mix: Mix, *, talent_id: str, rank: int, precision: Literal["fp16", "fp
         description=f"The exact sum of {names}.",
         tags=("mix",),
         license=_license([one.license if one else None for one in told]),
-        subject=_subject([one.subject if one and one.subject else Subject() for one in told]),
+        subject=mixed_subject(
+            [
+                (one.subject if one else None) or (None if use.kit.manifest.is_identity else Subject())
+                for one, use in zip(told, uses, strict=True)
+            ]
+        ),
         provenance={"mix": made},
         precision=precision,
     )
@@ -123,10 +128,17 @@ def _license(licenses: Sequence[str | None]) -> str:
     return different[0] if len(different) == 1 else "all of: " + "; ".join(different)
 
 
-def _subject(subjects: Sequence[Subject]) -> Subject:
-    """A real person in one kit is a real person in the mix, with the weakest consent of those shown."""
-    shown = [one for one in subjects if one.real_person]
+def mixed_subject(subjects: Sequence[Subject | None]) -> Subject | None:
+    """A real person in one kit is a real person in the mix, with the weakest consent of those shown.
+
+    None, when an identity does not say whom it shows and the others show nobody who did not agree.
+    """
+    stated = [one for one in subjects if one is not None]
+    shown = [one for one in stated if one.real_person]
+    minor = any(one.minor for one in stated)
+    if len(stated) < len(subjects) and not minor and all(one.consent != "none" for one in shown):
+        return None
     if not shown:
-        return Subject(minor=any(one.minor for one in subjects))
+        return Subject(minor=minor)
     weakest = min(shown, key=lambda one: _CONSENT.index(one.consent))
-    return weakest.model_copy(update={"minor": any(one.minor for one in subjects)})
+    return weakest.model_copy(update={"minor": minor})

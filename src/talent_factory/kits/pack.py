@@ -82,7 +82,8 @@ class KitSpec(Record):
     author: str = ""
     license: str = "all rights reserved"
     license_text: str = ""
-    subject: Subject = Subject()
+    subject: Subject | None = Subject()
+    """None where nobody said whether a real person is shown; such an identity is not published."""
     training_config: dict[str, Any] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     evaluation: dict[str, Any] = Field(default_factory=dict)
@@ -192,7 +193,7 @@ def _manifest(spec: KitSpec, files: Mapping[str, bytes], tensors: Tensors) -> Ta
         "conv_rank": spec.conv_rank,
         "conv_alpha": spec.conv_alpha,
         "text_encoder": any(name.startswith("lora_te") for name in tensors),
-        "subject": spec.subject.model_dump(mode="json", exclude_none=True),
+        "subject": spec.subject and spec.subject.model_dump(mode="json", exclude_none=True),
         "eval": spec.evaluation,
         "provenance": _nameless(spec.provenance),
         "training": outside,

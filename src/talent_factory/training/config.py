@@ -75,7 +75,9 @@ class TrainConfig(Record):
     )
 
     consent: Literal["self", "written"] | None = Field(
-        None, description="A real person is shown who agreed, self or written; unset for any other."
+        None,
+        description="A real person is shown who agreed, self or written; unset says nothing, and "
+        "`talent kit subject` says it later.",
     )
 
     lora_alpha: float | None = Field(

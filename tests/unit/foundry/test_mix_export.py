@@ -13,7 +13,8 @@ from talent_factory.core.errors import KitError
 from talent_factory.foundry.blend import Mix
 from talent_factory.foundry.discover import Ingredient, Kit, load_kit
 from talent_factory.foundry.merging import mixed
-from talent_factory.foundry.mix_export import export_mix
+from talent_factory.foundry.mix_export import export_mix, mixed_subject
+from talent_factory.kits.manifest import Subject
 from talent_factory.training.families.port import Base
 from talent_factory.training.lora import target_layers
 
@@ -110,3 +111,14 @@ def test_licences_and_consent_are_those_of_all(
     assert told.license == "all of: MIT; CC0-1.0"
     assert told.subject is not None
     assert (told.subject.real_person, told.subject.consent) == (True, "none")
+
+
+def test_a_mix_says_of_whom_it_shows_no_more_than_its_kits() -> None:
+    nobody, agreed = Subject(), Subject(real_person=True, consent="self")
+    assert mixed_subject([None, nobody]) is None
+    assert mixed_subject([None, agreed]) is None
+    assert mixed_subject([nobody, agreed]) == agreed
+    # what forbids a mix is said though others are silent
+    unasked = Subject(real_person=True)
+    assert mixed_subject([None, unasked]) == unasked
+    assert mixed_subject([None, Subject(minor=True)]) == Subject(minor=True)

@@ -112,7 +112,7 @@ def _manifest(lora: Lora, talent_id: str, model: str | None, *, size: int) -> Ta
         "conv_rank": shape.conv_rank,
         "conv_alpha": shape.conv_alpha if one else None,
         "text_encoder": lora.reshaped.text_encoder,
-        "subject": {"real_person": facts.real_person, "consent": "none", "minor": facts.minor},
+        "subject": _subject(lora),
         "provenance": _provenance(lora),
         "training": outside,
     }
@@ -135,6 +135,14 @@ def _manifest(lora: Lora, talent_id: str, model: str | None, *, size: int) -> Ta
         return TalentManifest.model_validate(_filled(fields))
     except ValidationError as error:
         raise IntakeRefused(f"talent.json: {field_problems(error)[0]}", code="manifest-field") from error
+
+
+def _subject(lora: Lora) -> dict[str, Any] | None:
+    """Whom the kit shows, where its source tells of it; to say that nobody real is shown is for people."""
+    facts = lora.facts
+    if facts.kind == "identity" and not facts.real_person and not facts.minor:
+        return None
+    return {"real_person": facts.real_person, "consent": "none", "minor": facts.minor}
 
 
 def _provenance(lora: Lora) -> dict[str, Any]:
