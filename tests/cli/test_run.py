@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from foundry_maker import IDENTITY, STYLE, add_kit
+from photo_maker import astronaut
 from pipeline_maker import write_portrait, write_recipe
 from talent_factory.cli.app import run
 from talent_factory.foundry.recipe import read_recipe
 from talent_factory.training.families.random_base import make_random_base
 from talent_factory.training.revision import base_revision
+from talent_factory.world.samples import kairo_portrait
 
 Talent = Callable[..., tuple[int, Any, str]]
 
@@ -152,3 +155,14 @@ def test_from_portrait_to_report(talent: Talent, base: Path, tmp_path: Path) -> 
     assert (code, again["changed"], again["report"]) == (0, False, made["report"])
     code, text, _ = talent(*words, *more, as_json=False)
     assert "nothing changed" in text
+
+
+def test_who_photographed_somebody_is_told_what_mini_can_draw(talent: Talent, tmp_path: Path) -> None:
+    photograph, drawing = tmp_path / "photograph.png", tmp_path / "drawing.png"
+    astronaut().save(photograph)
+    Image.fromarray(kairo_portrait()).save(drawing)
+    plan = ("run", "--token", "ada_v", "--dry-run")
+    assert "renders will not look like it" in talent(*plan, photograph, as_json=False)[1]
+    assert "will not look" not in talent(*plan, drawing, as_json=False)[1]
+    assert "will not look" in talent(*plan, drawing, "--portrait-medium", "photo", as_json=False)[1]
+    assert "will not look" not in talent(*plan, photograph, "--portrait-medium", "flat", as_json=False)[1]

@@ -18,7 +18,7 @@ from talent_factory.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from talent_factory.pipeline import RunResult
+    from talent_factory.pipeline import RunOptions, RunResult
 
 
 def run(
@@ -76,10 +76,33 @@ def run(
     place = workspace_from(workspace)
     if dry_run:
         show_plan(plan(portrait, token=token, workspace=place, options=options), as_json)
+        if not as_json and (note := _beyond_mini(portrait, options)):
+            console().print(note, markup=False, soft_wrap=True)
         return
     with reporter() as listener:
+        if note := _beyond_mini(portrait, options):
+            listener.message(note)
         made = run_pipeline(portrait, token=token, workspace=place, reporter=listener, options=options)
     emit(made, as_json, lambda: _show(made))
+
+
+def _beyond_mini(portrait: Path, options: RunOptions) -> str:
+    """What to expect where the embedded base is to draw somebody photographed; "" where it is not."""
+    from talent_factory.core.errors import PortraitError
+    from talent_factory.datagen.portrait import normalise
+    from talent_factory.datagen.quality.face import count_faces
+
+    if options.base != "mini" or options.portrait_medium not in ("", "photo"):
+        return ""
+    try:
+        if options.portrait_medium != "photo" and not count_faces(normalise(portrait).image):
+            return ""
+    except PortraitError:
+        return ""  # the run refuses it, after what is wrong with the other words
+    return (
+        "note: a photographed face, and mini draws characters of a small drawn world: renders will not look "
+        "like it; the images of the cast do, and a base of Stable Diffusion learns it (--base)"
+    )
 
 
 def _show(made: RunResult) -> None:
