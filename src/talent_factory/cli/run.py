@@ -18,6 +18,7 @@ from talent_factory.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from talent_factory.core.workspace import Workspace
     from talent_factory.pipeline import RunOptions, RunResult
 
 
@@ -59,8 +60,7 @@ def run(
 ) -> None:
     """Cast, train, pack and render an actor; goes on where it stopped, does nothing when nothing changed."""
     from talent_factory.core.workspace import workspace_from
-    from talent_factory.pipeline import RunOptions, plan
-    from talent_factory.pipeline import run as run_pipeline
+    from talent_factory.pipeline import RunOptions
 
     options = RunOptions(
         quality=quality,
@@ -73,12 +73,23 @@ def run(
         portrait_words=tuple(word.strip().lower() for word in portrait_words.split(",") if word.strip()),
         seed=seed,
     )
-    place = workspace_from(workspace)
     if dry_run:
-        show_plan(plan(portrait, token=token, workspace=place, options=options), as_json)
-        if not as_json and (note := _beyond_mini(portrait, options)):
-            console().print(note, markup=False, soft_wrap=True)
-        return
+        _plan(portrait, token, options, place=workspace_from(workspace), as_json=as_json)
+    else:
+        _run(portrait, token, options, place=workspace_from(workspace), as_json=as_json)
+
+
+def _plan(portrait: Path, token: str, options: RunOptions, *, place: Workspace, as_json: bool) -> None:
+    from talent_factory.pipeline import plan
+
+    show_plan(plan(portrait, token=token, workspace=place, options=options), as_json)
+    if not as_json and (note := _beyond_mini(portrait, options)):
+        console().print(note, markup=False, soft_wrap=True)
+
+
+def _run(portrait: Path, token: str, options: RunOptions, *, place: Workspace, as_json: bool) -> None:
+    from talent_factory.pipeline import run as run_pipeline
+
     with reporter() as listener:
         if note := _beyond_mini(portrait, options):
             listener.message(note)
