@@ -11,6 +11,7 @@ say so. Run it again after a crash or a Ctrl-C: it collects what was paid and ma
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -23,6 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Cast an actor from one portrait.")
     parser.add_argument("portrait", nargs="?", type=Path, help="a picture; default: the sample portrait")
     parser.add_argument("--provider", default="embedded", help="embedded (offline, free), replicate, fal, …")
+    parser.add_argument("--actor", help="the actor's id; default: the name of the picture")
     parser.add_argument("--sex", choices=["man", "woman", "person"], help="of a human actor")
     parser.add_argument("--workspace", type=Path, default=Path("casting_example"))
     parser.add_argument("--recipe", default="actor-17", help="actor-17, actor-12, or a .toml file")
@@ -32,6 +34,10 @@ def main() -> int:
     parser.add_argument("--train", action="store_true", help="go on to a Talent Kit of draft quality")
     args = parser.parse_args()
     sex = args.sex if args.portrait else "man"
+    # two actors of one name would be one, and the second cast take the first one's place
+    actor = args.actor or (
+        re.sub(r"[^A-Za-z0-9_-]+", "_", args.portrait.stem) if args.portrait else "dot_kairo"
+    )
 
     generator = ActorTrainingDataGenerator(
         debug_dir=args.workspace / "debug",
@@ -46,7 +52,7 @@ def main() -> int:
     sample = files("talent_factory") / "assets" / "portraits" / "dot_kairo.png"
     with as_file(sample) as default:
         result = generator.generate_training_data(
-            args.portrait or default, user_id="you", actor_id="dot_kairo", actor_sex=sex
+            args.portrait or default, user_id="you", actor_id=actor, actor_sex=sex
         )
 
     for url in result["training_image_urls"]:
@@ -59,7 +65,7 @@ def main() -> int:
     if args.train:
         client = TrainingClient(args.workspace, quality="draft", store=args.store)
         kit = client.train_actor(
-            actor_id="dot_kairo", training_image_urls=result["training_image_urls"], actor_sex=sex
+            actor_id=actor, training_image_urls=result["training_image_urls"], actor_sex=sex
         )
         print(f"Talent Kit: {kit['kit_path']}")
     return 3 if result["failed"] else 0

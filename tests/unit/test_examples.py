@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline_maker import write_recipe
+from pipeline_maker import write_portrait, write_recipe
 from servers.replicate import TOKEN, Behaviour, FakeReplicate
 from service_maker import IDENTITY, make_workspace, serving
 from talent_factory.datagen.access import BASE_VARIABLES, KEY_VARIABLES
@@ -66,6 +66,12 @@ def test_the_actor_example_runs_offline_and_again(tmp_path: Path) -> None:
     urls = [line for line in first.stdout.splitlines() if line.startswith("file://")]
     assert len(urls) == 17
     assert (tmp_path / "casting_example" / "debug" / "training_data_grid.jpg").is_file()
+    write_recipe(tmp_path / "three.toml")
+    write_portrait(tmp_path / "Ada V.png")
+    mine = run_example("actor_from_portrait.py", "Ada V.png", "--recipe", "three.toml", folder=tmp_path)
+    assert mine.returncode == 0, mine.stderr
+    assert "3 of 3 images" in mine.stdout
+    assert "/custom-actors/Ada_V/" in mine.stdout, "another picture is another actor"
 
 
 @pytest.mark.slow
