@@ -30,8 +30,8 @@ class Plate(Record):
 
 
 # The embedded base knows the words of the drawn world and no others; its pictures begin with their medium,
-# and of a whole figure it was never told the mood. Close-ups are left out: kits learnt from one portrait break
-# them (docs/log.md).
+# and of a whole figure it was never told the mood. Close-ups are left out: kits learnt from one portrait
+# break them (docs/log.md).
 _DRAWN_MOODS = ("neutral", "smiling", "surprised", "angry")
 _DRAWN: dict[str, tuple[Plate, ...]] = {
     HERO: (Plate(title="Hero portrait", prompt="{style} portrait of a {subject}, smiling, city background"),),
