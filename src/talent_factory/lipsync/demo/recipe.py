@@ -19,8 +19,8 @@ SENTENCE_FROM = 9001
 class Size(Record):
     """How much the demo does; `steps` None trains as long as the recipe says."""
 
-    clips: int = 80
-    seconds: float = 4.0
+    clips: int = 120
+    seconds: float = 3.0
     unseen: int = 6
     unseen_seconds: float = 8.0
     sentence_seconds: float = 8.0
