@@ -107,6 +107,8 @@ def test_without_files_all_keys_are_at_their_defaults(
     monkeypatch.chdir(tmp_path)
     assert talent("train", *sets, "--dry-run", "--json") == 0
     assert answer(capsys)["bill"]["samples"] == 4
+    assert talent("train", *sets, "--set", "local_data_base_url=null", "--dry-run") == 0
+    assert "no clips are named yet" in capsys.readouterr().out
     shutil.copytree(CONFIGS, tmp_path / "configs" / "lipsync")
     (tmp_path / "configs" / "lipsync" / "data.yaml").unlink()
     assert talent("train", *sets, "--dry-run") == 2

@@ -85,6 +85,8 @@ def _show_plan(config: LipsyncConfig, *, as_json: bool) -> None:
         if missing is not None:
             make = f"talent lipsync metadata --mode scan --input {missing.parent} --output {missing}"
             console().print(f"{missing} is not there yet: {make}", markup=False, soft_wrap=True)
+        elif config.data.local_data_base_url is None and config.data.s3_data_base_url is None:
+            console().print("no clips are named yet: --set local_data_base_url=FOLDER", markup=False)
 
     document = {**plan.as_json(), "bill": bill.model_dump(mode="json")}
     emit({**document, "missing": None if missing is None else str(missing)}, as_json, human)
