@@ -59,6 +59,16 @@ class World:
         return bool(votes.item())
 
 
+def before_joining() -> None:
+    """Import what would otherwise keep the processes' group alive after its end; call it before joining one.
+
+    Functions of torch.distributed.nn take the group of the time of their import as a default, and making an
+    optimizer imports them. A group that lives on has threads, and one of them that still frees a tensor when
+    the interpreter ends aborts the process.
+    """
+    import torch.distributed.nn  # noqa: F401
+
+
 @contextmanager
 def world() -> Iterator[World]:
     """Join the processes that torchrun, or a launcher with its environment variables, started."""
@@ -69,6 +79,7 @@ def world() -> Iterator[World]:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
+    before_joining()
     # they wait for each other while the first measures or packs; one that died is seen by its launcher
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     try:

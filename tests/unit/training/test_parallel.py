@@ -82,3 +82,33 @@ def test_two_processes_are_one(
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=2e-5)
     lines = (tmp_path / "two" / runs.LOSS_FILE).read_text().splitlines()
     assert len(lines) == 8  # the second process has written nothing of its own
+
+
+_LEAVING = """
+import os, weakref
+import torch, torch.distributed as dist
+from talent_factory.training.parallel import world
+
+with world() as processes:
+    torch.optim.AdamW(torch.nn.Linear(2, 2).parameters())  # imports much of torch
+    processes.wait()
+    group = weakref.ref(dist.group.WORLD)
+print(os.environ["RANK"], group() is None)
+"""
+
+
+def test_no_thread_of_a_group_outlives_it(tmp_path: Path) -> None:
+    """One that does may free a tensor while the interpreter ends, which aborts the process."""
+    (tmp_path / "leave.py").write_text(_LEAVING)
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": "2"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "leave.py"],
+            cwd=tmp_path,
+            env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank, "GLOO_SOCKET_IFNAME": "lo"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    assert [process.communicate(timeout=120)[0] for process in processes] == ["0 True\n", "1 True\n"]

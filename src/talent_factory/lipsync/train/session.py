@@ -29,6 +29,7 @@ from talent_factory.lipsync.train.objective import Objective
 from talent_factory.lipsync.train.saver import Place, Saver, find_start
 from talent_factory.lipsync.train.validate import Validator
 from talent_factory.training.machine import choose_device, reproducible, this_machine
+from talent_factory.training.parallel import before_joining
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -202,6 +203,7 @@ def _accelerator(config: LipsyncConfig, device: str, reporter: Reporter) -> Iter
         precision = "fp32"
     os.environ.setdefault("ACCELERATE_USE_CPU", "true" if device == "cpu" else "false")
     _forget(AcceleratorState, GradientState)
+    before_joining()
     accelerator = Accelerator(
         cpu=device == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
