@@ -45,14 +45,14 @@ def main() -> None:
     torch.manual_seed(0)
     if options.threads:
         torch.set_num_threads(options.threads)
-    figures: dict[str, object] = {"device": _name(options.device), "threads": torch.get_num_threads()}
-    if "flops" in options.part:
-        figures["gflop_per_sample"] = arithmetic()
-    if "training" in options.part:
-        figures["training"] = training(options.device, options.batch, options.rounds)
-    if "painting" in options.part:
-        figures["painting"] = painting_speed(options.device, options.rounds)
-    record(f"lipsync_cost_{options.device}", figures)
+    measured: dict[str, Callable[[], dict[str, object]]] = {
+        "flops": arithmetic,
+        "training": lambda: training(options.device, options.batch, options.rounds),
+        "painting": lambda: painting_speed(options.device, options.rounds),
+    }
+    for part in options.part:
+        figures = {"device": _name(options.device), "threads": torch.get_num_threads(), **measured[part]()}
+        record(f"lipsync_cost_{part}_{options.device}", figures)
 
 
 def sd_vae() -> Codec:
