@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from lip_clips import make_clips
 from lip_training import small_config
+from pair_maker import small_pair_config
 from talent_factory.lipsync.train.run import train
+from talent_factory.training.machine import reproducible
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -49,23 +50,11 @@ def launched(place: Path, *words: str) -> str:
 
 
 def test_a_lora_is_trained_by_both(tmp_path: Path) -> None:
-    images = tmp_path / "images"
-    images.mkdir()
-    for index in range(4):
-        Image.new("RGB", (64, 64), (40 * index, 90, 200 - 40 * index)).save(images / f"{index}.png")
-        (images / f"{index}.txt").write_text("portrait of someone_x robot", "utf-8")
-    values = {
-        "id": "avatar.identity.together", "kind": "lora", "sdx_version": "1.5", "base_model": "mini",
-        "train_data_dir": str(images), "resolution": 128, "token": "someone_x", "class_noun": "robot",
-        "device": "cpu", "sample_every": 0, "lora_rank": 2, "max_train_steps": 2, "learning_rate": 1e-3,
-        "batch_size": 2,
-    }  # fmt: skip
-    config = tmp_path / "config.yaml"
-    config.write_text(json.dumps(values), "utf-8")
+    config = small_pair_config(tmp_path, max_train_steps=2)
     said = launched(tmp_path, "train", str(config), "-w", str(tmp_path))
     assert said.count("avatar.identity.together is ready") == 1
     # a batch that two cannot share is refused, so both were there
-    config.write_text(json.dumps({**values, "batch_size": 3}), "utf-8")
+    config = small_pair_config(tmp_path, batch_size=3)
     with pytest.raises(AssertionError, match="batch_size 3 cannot be shared by 2 processes"):
         launched(tmp_path, "train", str(config), "-w", str(tmp_path / "other"))
 
@@ -73,7 +62,8 @@ def test_a_lora_is_trained_by_both(tmp_path: Path) -> None:
 def test_a_lip_sync_training_is_that_of_one_process(tmp_path: Path) -> None:
     make_clips(tmp_path / "clips", (14, 9, 11))
     changes = {"gradient_accumulation_steps": 2, "train_batch_size": 2, "micro_batch_size": 2}
-    train(small_config(tmp_path / "clips", tmp_path / "one", **changes))
+    with reproducible(1):  # as the launched ones have one thread each
+        train(small_config(tmp_path / "clips", tmp_path / "one", **changes))
     config = small_config(tmp_path / "clips", tmp_path / "two", **changes)
     folder = tmp_path / "configs"
     folder.mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -11,27 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
+from pair_maker import small_pair_config
 from talent_factory.cli.app import run as talent
 from talent_factory.training import runs
-
-
-def _config(folder: Path, **keys: object) -> Path:
-    images = folder / "images"
-    images.mkdir()
-    for index in range(4):
-        Image.new("RGB", (64, 64), (40 * index, 90, 200 - 40 * index)).save(images / f"{index}.png")
-        (images / f"{index}.txt").write_text("portrait of someone_x robot", "utf-8")
-    values = {
-        "id": "avatar.identity.together", "kind": "lora", "sdx_version": "1.5", "base_model": "mini",
-        "train_data_dir": str(images), "resolution": 128, "token": "someone_x", "class_noun": "robot",
-        "device": "cpu", "sample_every": 0, "lora_rank": 2, "max_train_steps": 3, "learning_rate": 1e-3,
-        "batch_size": 2, **keys,
-    }  # fmt: skip
-    path = folder / "config.yaml"
-    path.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items()), "utf-8")
-    return path
 
 
 def _started(*words: str, place: Path) -> list[tuple[int, str, str]]:
@@ -75,7 +57,7 @@ def _started(*words: str, place: Path) -> list[tuple[int, str, str]]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_processes_make_one_kit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = _config(tmp_path)
+    config = small_pair_config(tmp_path)
     first, second = _started(str(config), place=tmp_path)
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
     assert "avatar.identity.together is ready" in first[1]
@@ -93,7 +75,9 @@ def test_two_processes_go_on_with_a_run(tmp_path: Path, capsys: pytest.CaptureFi
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     for place in (whole, parted):
         place.mkdir()
-        assert all(code == 0 for code, *_ in _started(str(_config(place, checkpoint_every=1)), place=place))
+        assert all(
+            code == 0 for code, *_ in _started(str(small_pair_config(place, checkpoint_every=1)), place=place)
+        )
     run = parted / "runs" / "avatar.identity.together"
     (run / runs.RESULT_FILE).unlink()
     (run / runs.LORA_FILE).unlink()
@@ -110,7 +94,7 @@ def test_two_processes_go_on_with_a_run(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_both_refuse_what_cannot_be_trained(tmp_path: Path) -> None:
-    config = _config(tmp_path, train_data_dir=str(tmp_path / "nowhere"))
+    config = small_pair_config(tmp_path, train_data_dir=str(tmp_path / "nowhere"))
     for code, _, errors in _started(str(config), place=tmp_path):
         assert code == 1
         assert "no such folder" in errors
